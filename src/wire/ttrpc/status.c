@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
+#include "wire/ttrpc/ttrpc.h"
+
+/* The first row of a code is what the code comes back as. */
+static const struct {
+	int error;
+	enum ttrpc_code code;
+} table[] = {
+	{ECANCELED, TTRPC_CANCELLED},
+	{EREMOTEIO, TTRPC_UNKNOWN},
+	{EINVAL, TTRPC_INVALID_ARGUMENT},
+	{ENAMETOOLONG, TTRPC_INVALID_ARGUMENT},
+	{ETIMEDOUT, TTRPC_DEADLINE_EXCEEDED},
+	{ENOENT, TTRPC_NOT_FOUND},
+	{ESRCH, TTRPC_NOT_FOUND},
+	{EEXIST, TTRPC_ALREADY_EXISTS},
+	{EACCES, TTRPC_PERMISSION_DENIED},
+	{EPERM, TTRPC_PERMISSION_DENIED},
+	{ENOMEM, TTRPC_RESOURCE_EXHAUSTED},
+	{ENOSPC, TTRPC_RESOURCE_EXHAUSTED},
+	{EDQUOT, TTRPC_RESOURCE_EXHAUSTED},
+	{EMFILE, TTRPC_RESOURCE_EXHAUSTED},
+	{ENFILE, TTRPC_RESOURCE_EXHAUSTED},
+	{ENOBUFS, TTRPC_RESOURCE_EXHAUSTED},
+	{EMSGSIZE, TTRPC_RESOURCE_EXHAUSTED},
+	{E2BIG, TTRPC_RESOURCE_EXHAUSTED},
+	{EBUSY, TTRPC_FAILED_PRECONDITION},
+	{ECONNABORTED, TTRPC_ABORTED},
+	{ERANGE, TTRPC_OUT_OF_RANGE},
+	{ENOSYS, TTRPC_UNIMPLEMENTED},
+	{EOPNOTSUPP, TTRPC_UNIMPLEMENTED},
+	{EPROTO, TTRPC_INTERNAL},
+	{EAGAIN, TTRPC_UNAVAILABLE},
+	{ECONNREFUSED, TTRPC_UNAVAILABLE},
+	{ECONNRESET, TTRPC_UNAVAILABLE},
+	{ENOTCONN, TTRPC_UNAVAILABLE},
+	{EPIPE, TTRPC_UNAVAILABLE},
+	{EBADMSG, TTRPC_DATA_LOSS},
+	{ENOKEY, TTRPC_UNAUTHENTICATED},
+};
+
+enum ttrpc_code ttrpc_code_of(int r)
+{
+	if (r >= 0)
+		return TTRPC_OK;
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		if (table[i].error == -r)
+			return table[i].code;
+	return TTRPC_UNKNOWN;
+}
+
+int ttrpc_errno_of(enum ttrpc_code code)
+{
+	if (code == TTRPC_OK)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		if (table[i].code == code)
+			return -table[i].error;
+	return -EREMOTEIO;
+}
