@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/modules.h"
+#include "agent/rpc.h"
+#include "agent/storage/storage.h"
+#include "base/fd.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/path.h"
+#include "kernel/mount.h"
+
+/* CreateSandbox and DestroySandbox: the one sandbox of this guest. */
+
+#define DNS_MAX            64U
+#define DNS_LINE_MAX       1024U
+#define MODULES_MAX        256U
+#define MODULE_TIME        (30 * USEC_PER_SEC)
+#define LOOK_TIME          (5 * USEC_PER_SEC)
+#define POWER_OFF_DELAY    (50 * USEC_PER_MSEC)
+#define RESOLV_CONF        "/etc/resolv.conf"
+#define SANDBOX_RESOLVCONF AGENT_SANDBOX_DIR "/resolv.conf"
+
+/* --- kernel modules --- */
+
+struct module_request {
+	const char *name;
+	char *parameters;
+};
+
+static int load_module(void *arg, _unused_ void *reply)
+{
+	const struct module_request *request = arg;
+	int r = modules_load_parameters(request->name, request->parameters);
+
+	if (r != 0)
+		return MIN(r, 0);
+	/* Not in the image: fine if the kernel has it built in. */
+	_cleanup_(freep) char *sys = xasprintf("/sys/module/%s", request->name);
+
+	for (char *c = sys; *c; c++)
+		if (*c == '-')
+			*c = '_';
+	return fs_exists(sys) ? 0 : -ENOENT;
+}
+
+static int load_modules(Grpc__KernelModule *const *modules, size_t n, struct err *err)
+{
+	if (n > MODULES_MAX)
+		return err_setx(err, -E2BIG, "%zu kernel modules, at most %u", n, MODULES_MAX);
+	for (size_t i = 0; i < n; i++) {
+		struct strv words = {.v = modules[i]->parameters, .n = modules[i]->n_parameters};
+		_cleanup_(freep) char *parameters = strv_join(&words, " ");
+		struct module_request request = {modules[i]->name, parameters};
+		int r;
+
+		if (!path_is_id(modules[i]->name))
+			return err_setx(err, -EINVAL, "kernel module \"%s\": not a name",
+					modules[i]->name);
+		r = co_run_child(load_module, &request, NULL, 0, clock_after(MODULE_TIME));
+		if (r < 0)
+			return err_set(err, r,
+				       "kernel module %s (is it in the guest image? see "
+				       "kata-guest-image --add-module)",
+				       modules[i]->name);
+	}
+	return 0;
+}
+
+/* --- names --- */
+
+static int set_hostname(struct agent *agent, const char *hostname, struct err *err)
+{
+	if (str_empty(hostname))
+		return 0;
+	if (sethostname(hostname, strlen(hostname)) < 0)
+		return err_set(err, -errno, "set the host name \"%s\"", hostname);
+	free(agent->sandbox.hostname);
+	agent->sandbox.hostname = xstrdup(hostname);
+	return 0;
+}
+
+/*
+ * Containers get the runtime's resolv.conf as a mount; the guest's own is for what runs in the
+ * guest itself (guest pull, debug console), so that failing to write it is no error.
+ */
+static int set_dns(struct agent *agent, char *const *lines, size_t n, struct err *err)
+{
+	_cleanup_(buf_fini) struct buf text = {0};
+	int r;
+
+	if (n > DNS_MAX)
+		return err_setx(err, -E2BIG, "%zu lines of DNS, at most %u", n, DNS_MAX);
+	for (size_t i = 0; i < n; i++) {
+		if (strlen(lines[i]) > DNS_LINE_MAX || strchr(lines[i], '\n'))
+			return err_setx(err, -EINVAL, "line %zu of DNS is not one line", i + 1);
+		strv_add(&agent->sandbox.dns, lines[i]);
+		buf_addf(&text, "%s\n", lines[i]);
+	}
+	if (n == 0)
+		return 0;
+	r = fs_replace(SANDBOX_RESOLVCONF, text.data, text.len, 0644, false);
+	if (r == 0 && agent->is_init)
+		r = fs_replace(RESOLV_CONF, text.data, text.len, 0644, false);
+	/* The root of a disk image, which has a link to the first of the two. */
+	if (r < 0 && r != -EROFS)
+		log_warn("write resolv.conf: %s", strerror(-r));
+	return 0;
+}
+
+/* --- methods --- */
+
+static int check_request(const struct agent *agent, const Grpc__CreateSandboxRequest *request,
+			 struct err *err)
+{
+	if (agent->sandbox.created)
+		return err_setx(err, -EEXIST, "this guest has a sandbox already: %s",
+				agent->sandbox.id);
+	if (!path_is_id(request->sandbox_id))
+		return err_setx(err, -EINVAL, "sandbox id \"%s\": not an id", request->sandbox_id);
+	if (request->n_storages > STORAGE_PER_REQUEST_MAX)
+		return err_setx(err, -E2BIG, "%zu storages, at most %u", request->n_storages,
+				STORAGE_PER_REQUEST_MAX);
+	if (!str_empty(request->guest_hook_path) && !path_is_clean(request->guest_hook_path))
+		return err_setx(err, -EINVAL, "guest hook path \"%s\": not an absolute, plain path",
+				request->guest_hook_path);
+	return 0;
+}
+
+static void forget(struct agent_sandbox *sandbox)
+{
+	free(sandbox->id);
+	free(sandbox->hostname);
+	free(sandbox->guest_hook_path);
+	sandbox->id = sandbox->hostname = sandbox->guest_hook_path = NULL;
+	strv_fini(&sandbox->dns);
+	sandbox->pidns_fd = fd_close(sandbox->pidns_fd);
+	pod_user_fini(&sandbox->user);
+	sandbox->created = sandbox->destroying = false;
+}
+
+RPC(create_sandbox)
+{
+	const Grpc__CreateSandboxRequest *request = request_;
+	struct agent *agent = rpc_agent(call);
+	struct agent_sandbox *sandbox = &agent->sandbox;
+	int r;
+
+	(void)response_;
+	r = check_request(agent, request, err);
+	if (r < 0)
+		return r;
+	/* From here on a second call is refused, also while this one waits. */
+	sandbox->created = true;
+	sandbox->id = xstrdup(request->sandbox_id);
+	sandbox->shared_pidns = request->sandbox_pidns;
+	if (!str_empty(request->guest_hook_path))
+		sandbox->guest_hook_path = xstrdup(request->guest_hook_path);
+	r = fs_mkdir_all(AGENT_STORAGE_DIR, 0755);
+	if (r < 0)
+		err_set(err, r, "make %s", AGENT_STORAGE_DIR);
+	if (r == 0)
+		r = set_hostname(agent, request->hostname, err);
+	if (r == 0)
+		r = set_dns(agent, request->dns, request->n_dns, err);
+	if (r == 0)
+		r = load_modules(request->kernel_modules, request->n_kernel_modules, err);
+	if (r == 0)
+		r = storage_add_all(agent, &sandbox->storages, request->storages,
+				    request->n_storages, err);
+	if (r < 0) {
+		forget(sandbox);
+		return err_wrap(err, r, "create sandbox");
+	}
+	log_set_field("sandbox", sandbox->id);
+	log_info("sandbox created");
+	return 0;
+}
+
+/* After the answer has gone out. */
+static void power_off(void *arg)
+{
+	co_sleep(POWER_OFF_DELAY);
+	agent_power_off(arg);
+}
+
+void sandbox_destroy(struct agent *agent)
+{
+	_cleanup_err_ struct err failure = {0};
+
+	agent->sandbox.destroying = true;
+	if (containers_destroy(agent, &failure) < 0)
+		log_warn("destroy sandbox: %s", err_text(&failure));
+	err_clear(&failure);
+	if (storage_remove_all(agent, &agent->sandbox.storages, &failure) < 0)
+		log_warn("destroy sandbox: %s", err_text(&failure));
+	log_info("sandbox destroyed");
+	forget(&agent->sandbox);
+}
+
+/* Takes everything down and always ends with the power off: a guest that cannot stop a process
+ * would otherwise stay for ever. */
+RPC(destroy_sandbox)
+{
+	struct agent *agent = rpc_agent(call);
+
+	(void)request_;
+	(void)response_;
+	if (!agent->sandbox.created)
+		return err_setx(err, -ENOENT, "there is no sandbox");
+	if (agent->sandbox.destroying)
+		return err_setx(err, -EBUSY, "sandbox %s is being destroyed", agent->sandbox.id);
+	sandbox_destroy(agent);
+	co_start(agent->loop, power_off, agent);
+	return 0;
+}
+
+static int look_at_shares(_unused_ void *arg, _unused_ void *reply)
+{
+	struct mountinfo *mounts;
+	size_t n;
+	int r;
+
+	r = mountinfo_read(0, &mounts, &n);
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		struct stat st;
+
+		if (str_has_prefix(mounts[i].point, AGENT_SHARED_DIR))
+			(void)!stat(mounts[i].point, &st);
+	}
+	return r;
+}
+
+/*
+ * Looking at each mount of the share lets virtiofsd forget those whose source is gone and close
+ * their descriptors (kata-containers#6455).
+ */
+RPC(remove_stale_virtiofs_share_mounts)
+{
+	int r;
+
+	(void)call;
+	(void)request_;
+	(void)response_;
+	r = co_run_child(look_at_shares, NULL, NULL, 0, clock_after(LOOK_TIME));
+	return r < 0 ? err_set(err, r, "look at the mounts of the share") : 0;
+}
+
+RPC(update_ephemeral_mounts)
+{
+	const Grpc__UpdateEphemeralMountsRequest *request = request_;
+
+	(void)response_;
+	if (request->n_storages > STORAGE_PER_REQUEST_MAX)
+		return err_setx(err, -E2BIG, "%zu storages, at most %u", request->n_storages,
+				STORAGE_PER_REQUEST_MAX);
+	for (size_t i = 0; i < request->n_storages; i++) {
+		int r = storage_update(rpc_agent(call), request->storages[i], err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

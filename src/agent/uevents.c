@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/uevents.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "agent/modules.h"
+#include "base/log.h"
+#include "wire/netlink/uevent.h"
+
+#define POLL_INTERVAL    (100 * USEC_PER_MSEC)
+#define MODULE_LOAD_TIME (30 * USEC_PER_SEC)
+
+struct uevent_watch {
+	struct agent *agent;
+	struct loop_io io;
+	int fd;
+	struct co_cond cond;
+};
+
+/* --- drivers --- */
+
+struct module_load {
+	struct agent *agent;
+	char *modalias;
+};
+
+static int load_in_child(void *arg, _unused_ void *reply)
+{
+	int r = modules_load(arg);
+
+	return r < 0 ? r : 0;
+}
+
+static void load_module(void *arg)
+{
+	struct module_load *load = arg;
+	int r;
+
+	r = co_run_child(load_in_child, load->modalias, NULL, 0, clock_after(MODULE_LOAD_TIME));
+	if (r < 0)
+		log_warn("driver for %s: %s", load->modalias, strerror(-r));
+	/* A driver that binds makes devices, whose events may have come before this. */
+	if (load->agent->uevents)
+		co_cond_wake_all(&load->agent->uevents->cond);
+	free(load->modalias);
+	free(load);
+}
+
+static void want_driver(struct agent *agent, const char *modalias)
+{
+	struct module_load *load;
+
+	/* Only PID 1 owns the kernel it runs on. */
+	if (!agent->is_init || !modules_has(modalias))
+		return;
+	load = xnew(struct module_load);
+	load->agent = agent;
+	load->modalias = xstrdup(modalias);
+	co_start(agent->loop, load_module, load);
+}
+
+/* --- events --- */
+
+static void on_readable(struct loop_io *io, _unused_ uint32_t events)
+{
+	struct uevent_watch *watch = container_of(io, struct uevent_watch, io);
+	char buf[UEVENT_MAX];
+	struct uevent event;
+
+	for (int i = 0; i < 64; i++) {
+		int r = uevent_receive(watch->fd, buf, &event);
+
+		if (r == -EAGAIN)
+			break;
+		if (r == 0 && event.modalias && streq(event.action, "add"))
+			want_driver(watch->agent, event.modalias);
+	}
+	co_cond_wake_all(&watch->cond);
+}
+
+void uevents_open(struct agent *agent)
+{
+	struct uevent_watch *watch = xnew(struct uevent_watch);
+	int r = 0;
+
+	watch->agent = agent;
+	co_cond_init(&watch->cond);
+	watch->fd = uevent_open();
+	if (watch->fd >= 0)
+		r = loop_io_add(agent->loop, &watch->io, watch->fd, EPOLLIN, on_readable);
+	if (watch->fd < 0 || r < 0)
+		log_debug("no uevents, looking for devices every %llu ms",
+			  POLL_INTERVAL / USEC_PER_MSEC);
+	agent->uevents = watch;
+}
+
+void uevents_close(struct agent *agent)
+{
+	struct uevent_watch *watch = TAKE_PTR(agent->uevents);
+
+	if (!watch)
+		return;
+	co_cond_wake_all(&watch->cond);
+	loop_io_remove(&watch->io);
+	if (watch->fd >= 0)
+		close(watch->fd);
+	free(watch);
+}
+
+int uevents_wait(struct agent *agent, uint64_t deadline)
+{
+	uint64_t now = clock_now();
+
+	if (now >= deadline)
+		return -ETIMEDOUT;
+	if (agent->uevents)
+		co_cond_wait(&agent->uevents->cond, MIN(deadline, now + POLL_INTERVAL));
+	else
+		co_sleep(MIN(deadline - now, POLL_INTERVAL));
+	return 0;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Waiting for devices: the kernel's uevents wake whoever waits, and load the driver of what has
+ * appeared. Waiters look for their device themselves, again and again; an event only tells them
+ * when that is worth while, so a lost one costs a fraction of a second and nothing else.
+ */
+
+#include "agent/agent.h"
+
+/* uevents_open: before devices appear. Without the socket (an unprivileged process) waiters poll.
+ */
+void uevents_open(struct agent *agent);
+void uevents_close(struct agent *agent);
+/* uevents_wait: in a coroutine: until an event or a short while has passed. -ETIMEDOUT only when
+ * the monotonic deadline has. */
+int uevents_wait(struct agent *agent, uint64_t deadline);
