@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+
+#include "hypervisor/qemu/cmdline.h"
+
+/*
+ * Guest memory is a memfd of QEMU's own: it can be shared with vhost-user devices, and it is gone
+ * with the process, whatever ends it (design decision 11).
+ */
+
+void memory_backend(const struct vm *vm, const char *id, uint64_t mib, struct part *ret)
+{
+	const struct vm_config *c = &vm->config;
+
+	ret->kind = PART_OBJECT;
+	props_add(&ret->props, "qom-type", "memory-backend-memfd");
+	props_add(&ret->props, "id", id);
+	props_add_number(&ret->props, "size", mib << 20);
+	props_add_bool(&ret->props, "share", c->shared_memory);
+	if (c->hugepages)
+		props_add_bool(&ret->props, "hugetlb", true);
+	if (c->memory_prealloc)
+		props_add_bool(&ret->props, "prealloc", true);
+}
+
+void machine_memory_args(const struct vm *vm, struct strv *args)
+{
+	const struct vm_config *c = &vm->config;
+	struct part part = {0};
+
+	strv_add(args, "-m");
+	if (c->memory_slots && c->max_memory_mib > c->memory_mib)
+		strv_addf(args, "%" PRIu64 "M,slots=%u,maxmem=%" PRIu64 "M", c->memory_mib,
+			  c->memory_slots, c->max_memory_mib);
+	else
+		strv_addf(args, "%" PRIu64 "M", c->memory_mib);
+	memory_backend(vm, "dimm1", c->memory_mib, &part);
+	part_to_args(&part, args);
+	part_fini(&part);
+}
