@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * blocking_run: co_run_child() where there is a coroutine, a plain call where there is none
+ * (sandbox_cleanup(), which has no loop to keep waiting). fn(arg, reply) as there.
+ */
+int blocking_run(int (*fn)(void *arg, void *reply), void *arg, void *reply, size_t n_reply,
+		 uint64_t deadline);
+/* blocking_fork: the same without a reply, and always in a child, for what would change this
+ * process (setns). Without a coroutine the deadline is not watched. */
+int blocking_fork(int (*fn)(void *arg, void *reply), void *arg, uint64_t deadline);

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Steps of the boot that are not in boot.c, which has the table: channel, guest, network and share.
+ * context: struct sandbox. */
+
+#include "runtime/model.h"
+
+#define BOOT_GUEST_TIMEOUT (60 * USEC_PER_SEC)
+
+/* The virtio-serial port of the agent, where there is no vhost-vsock. */
+#define BOOT_AGENT_PORT "org.kata-containers.agent.0"
+
+/* boot_choose_channel: vsock or serial port; never fails. boot_drop_channel: its undo.
+ * boot_add_channel: give the VM, before it starts, the device that was chosen. */
+int boot_choose_channel(void *context, struct err *err);
+void boot_drop_channel(void *context);
+int boot_add_channel(struct sandbox *s, struct err *err);
+/* boot_add_port: a virtio-serial port of the VM; *ret is our end. */
+int boot_add_port(struct sandbox *s, const char *id, const char *name, int *ret, struct err *err);
+/* boot_dial_agent: reach the agent and learn what it can. boot_hang_up: its undo. */
+int boot_dial_agent(void *context, struct err *err);
+void boot_hang_up(void *context);
+/* boot_create_in_guest: CreateSandbox: shared folder, /dev/shm, names, kernel modules. */
+int boot_create_in_guest(void *context, struct err *err);
+/* boot_open_network: join the pod's interfaces with the VM, each written down before it is joined.
+ * boot_close_network: its undo. boot_tell_network: what CNI had configured on the host. */
+int boot_open_network(void *context, struct err *err);
+void boot_close_network(void *context);
+int boot_tell_network(void *context, struct err *err);
+/* boot_open_port_forward: take the loopback of the pod's namespace, while the guest boots.
+ * boot_close_port_forward: its undo. boot_start_port_forward: serve it. Where that cannot be, the
+ * log says why. */
+int boot_open_port_forward(void *context, struct err *err);
+void boot_close_port_forward(void *context);
+int boot_start_port_forward(void *context, struct err *err);
+
+/* boot_open_share: the folders that the guest will see. boot_close_share: its undo. */
+int boot_open_share(void *context, struct err *err);
+void boot_close_share(void *context);
+/* boot_start_virtiofsd: what serves them, and the devices. boot_stop_virtiofsd: its undo. */
+int boot_start_virtiofsd(void *context, struct err *err);
+void boot_stop_virtiofsd(void *context);
+/* boot_share_storages: how the guest mounts them; borrowed from s. Returns how many there are. */
+size_t boot_share_storages(const struct sandbox *s, Grpc__Storage storages[_SHARE_MAX]);
+
+/* boot_is_broken: the guest, or what serves it, does not answer any more. */
+static inline bool boot_is_broken(const struct sandbox *s)
+{
+	return s->stuck || s->reason;
+}

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/live_volume.h"
+
+#include <errno.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/path.h"
+#include "runtime/id_maps.h"
+#include "runtime/spec_guest.h"
+#include "runtime/volume.h"
+#include "runtime/volume_snapshot.h"
+
+/*
+ * How it works: one inotify descriptor for the sandbox, one watch for each volume's folder, set
+ * before the first copy is taken, so that no change is missed. A change marks the volume as dirty
+ * and starts a coroutine, which lets kubelet finish (SETTLE), takes a snapshot and sends it, as
+ * long as it is dirty: changes in quick succession become one. What has not really changed is not
+ * sent. When it fails, it is tried again, less and less often, until the volume is released or the
+ * sandbox is gone.
+ *
+ * The guest's copy has the owners that the mount maps to: each mapping has a copy of its own.
+ *
+ * A volume without a watch (the host's limits of inotify are reached, or its folder was replaced)
+ * is looked at every POLL.
+ */
+
+#define EVENTS    (IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ATTRIB)
+#define SETTLE    (10 * USEC_PER_MSEC)
+#define RETRY_MAX (30 * USEC_PER_SEC)
+#define POLL      (2 * USEC_PER_SEC)
+#define DATA      "..data"
+#define NAME_PART 64 /* of a volume's own name in that of its copy */
+
+struct live_volumes {
+	struct sandbox *sandbox;
+	struct list list; /* struct live_volume, those in use */
+	int fd;           /* of inotify; -1: none was to be had */
+	struct loop_io io;
+	struct loop_timer poll;
+};
+
+struct live_volume {
+	struct live_volumes *all; /* NULL: nobody uses it any more */
+	struct list link;
+	struct sandbox *sandbox;
+	char *path, *name;    /* here; in the guest */
+	struct ns_maps idmap; /* of the owners in the guest */
+	unsigned int n_users; /* containers */
+	unsigned int n_refs;  /* who looks at it: the users together, coroutines */
+	int watch;            /* -1: none */
+	struct timespec seen; /* the change of ..data that was looked at last, without a watch */
+	bool dirty;           /* may differ from what is in the guest */
+	bool updating;        /* keep_up() runs */
+	struct co_lock lock;  /* of what is in the guest */
+	bool in_guest;
+	uint8_t digest[SHA256_SIZE]; /* of that */
+};
+
+static void unref(struct live_volume *v)
+{
+	if (--v->n_refs)
+		return;
+	sandbox_unref(v->sandbox);
+	free(v->path);
+	free(v->name);
+	ns_maps_fini(&v->idmap);
+	free(v);
+}
+
+/* --- bringing it to the guest --- */
+
+static int send_all(struct live_volume *v, struct snapshot *snapshot, uint64_t deadline,
+		    struct err *err)
+{
+	int r = 0;
+
+	while (r >= 0) {
+		Grpc__UpdateLiveVolumeRequest *part;
+
+		r = snapshot_next(snapshot, &part, err);
+		if (r < 0 || !part)
+			break;
+		r = sandbox_usable(v->sandbox, err);
+		if (r >= 0)
+			r = agent_update_live_volume(v->sandbox->agent, part, deadline, err);
+		grpc__update_live_volume_request__free_unpacked(part, NULL);
+	}
+	return r < 0 ? r : 0;
+}
+
+static int send_changed(struct live_volume *v, uint64_t deadline, struct err *err)
+{
+	_cleanup_(snapshot_fini) struct snapshot snapshot = {.fd = -1};
+	uint64_t began = clock_now();
+	int r = snapshot_take(v->path, v->name, &v->idmap, deadline, &snapshot, err);
+
+	if (r < 0 || (v->in_guest && !memcmp(v->digest, snapshot.digest, sizeof(v->digest))))
+		return r;
+	/* What comes of a call that fails nobody knows. */
+	v->in_guest = false;
+	r = send_all(v, &snapshot, deadline, err);
+	if (r < 0)
+		return r;
+	v->in_guest = true;
+	memcpy(v->digest, snapshot.digest, sizeof(v->digest));
+	log_debug("volume %s: brought to the guest in %llu us", v->path,
+		  (unsigned long long)(clock_now() - began));
+	return 0;
+}
+
+static void keep_up(void *arg);
+
+static void mark_dirty(struct live_volume *v)
+{
+	v->dirty = true;
+	if (v->updating)
+		return;
+	v->updating = true;
+	v->n_refs++;
+	co_start(v->sandbox->loop, keep_up, v);
+}
+
+/* Bring it up to date once; what fails is tried again later. */
+static int update(struct live_volume *v, uint64_t deadline, struct err *err)
+{
+	int r = 0;
+
+	co_lock(&v->lock);
+	while (v->dirty) {
+		v->dirty = false;
+		r = send_changed(v, deadline, err);
+		if (r < 0)
+			mark_dirty(v);
+		/* Changed while it was read. */
+		if (r != -EAGAIN || clock_now() >= deadline)
+			break;
+		co_sleep(SETTLE);
+	}
+	co_unlock(&v->lock);
+	return r;
+}
+
+static void keep_up(void *arg)
+{
+	struct live_volume *v = arg;
+	struct sandbox *s = v->sandbox;
+	uint64_t pause = SETTLE;
+
+	while (v->dirty && v->all && sandbox_usable(s, NULL) >= 0) {
+		_cleanup_err_ struct err err = {0};
+		uint64_t until = clock_after(pause);
+
+		/* Others wake it for other reasons. */
+		while (clock_now() < until && v->all && sandbox_usable(s, NULL) >= 0)
+			co_cond_wait(&s->changed, until);
+		if (!v->all || update(v, clock_after(CALL_TIMEOUT), &err) >= 0) {
+			pause = SETTLE;
+			continue;
+		}
+		if (pause == SETTLE && sandbox_usable(s, NULL) >= 0)
+			log_warn("volume %s is out of date in the guest: %s", v->path,
+				 err_text(&err));
+		pause = MIN(MAX(2 * pause, USEC_PER_SEC), RETRY_MAX);
+	}
+	v->updating = false;
+	unref(v);
+}
+
+/* --- watching --- */
+
+bool live_volume_concerns(uint32_t mask, const char *name)
+{
+	if (!(mask & EVENTS))
+		return false;
+	/* What kubelet is making or removing; it is the one that ..data names from then on. */
+	return !name || mask & IN_ATTRIB || streq(name, DATA) || !str_has_prefix(name, "..");
+}
+
+static void on_event(struct live_volumes *all, const struct inotify_event *event)
+{
+	bool lost = event->mask & IN_Q_OVERFLOW;
+	struct live_volume *v;
+
+	list_for_each (v, &all->list, link) {
+		if (!lost && v->watch != event->wd)
+			continue;
+		if (event->mask & IN_IGNORED)
+			v->watch = -1;
+		else if (lost || live_volume_concerns(event->mask, event->len ? event->name : NULL))
+			mark_dirty(v);
+	}
+}
+
+static void look(struct loop_timer *timer);
+
+/* The next look at those without a watch, when there are any. */
+static void plan_look(struct live_volumes *all)
+{
+	struct live_volume *v;
+
+	if (all->poll.loop)
+		return;
+	list_for_each (v, &all->list, link)
+		if (v->watch < 0) {
+			loop_timer_set(all->sandbox->loop, &all->poll, clock_after(POLL), look);
+			return;
+		}
+}
+
+static void on_inotify(struct loop_io *io, _unused_ uint32_t events)
+{
+	struct live_volumes *all = container_of(io, struct live_volumes, io);
+	char buffer[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+	ssize_t n = read(all->fd, buffer, sizeof(buffer));
+
+	for (ssize_t at = 0; at + (ssize_t)sizeof(struct inotify_event) <= n;) {
+		const struct inotify_event *event = (const void *)(buffer + at);
+
+		on_event(all, event);
+		at += (ssize_t)(sizeof(*event) + event->len);
+	}
+	plan_look(all);
+}
+
+static void watch(struct live_volume *v)
+{
+	v->watch = inotify_add_watch(v->all->fd, v->path, EVENTS | IN_ONLYDIR);
+	/* Without any inotify that was logged already. */
+	if (v->watch < 0 && v->all->fd >= 0)
+		log_warn("volume %s: no inotify (%s): it is looked at every %u s", v->path,
+			 strerror(errno), (unsigned int)(POLL / USEC_PER_SEC));
+	plan_look(v->all);
+}
+
+static void look(struct loop_timer *timer)
+{
+	struct live_volumes *all = container_of(timer, struct live_volumes, poll);
+	struct live_volume *v;
+
+	list_for_each (v, &all->list, link) {
+		_cleanup_(freep) char *data = path_join(v->path, DATA);
+		struct stat st;
+
+		if (v->watch >= 0 || lstat(data, &st) < 0 ||
+		    !memcmp(&st.st_ctim, &v->seen, sizeof(v->seen)))
+			continue;
+		v->seen = st.st_ctim;
+		mark_dirty(v);
+	}
+	plan_look(all);
+}
+
+/* Two paths may lead to one folder, and then have one watch. */
+static void unwatch(struct live_volumes *all, int watch)
+{
+	struct live_volume *v;
+
+	list_for_each (v, &all->list, link)
+		if (v->watch == watch)
+			return;
+	if (watch >= 0)
+		inotify_rm_watch(all->fd, watch);
+}
+
+/* --- use --- */
+
+static struct live_volumes *get_all(struct sandbox *s)
+{
+	struct live_volumes *all = s->live;
+
+	if (all)
+		return all;
+	all = s->live = xnew(struct live_volumes);
+	all->sandbox = s;
+	list_init(&all->list);
+	all->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (all->fd < 0)
+		log_warn("no inotify (%s; sysctl fs.inotify.max_user_instances): volumes are "
+			 "looked at every %u s",
+			 strerror(errno), (unsigned int)(POLL / USEC_PER_SEC));
+	else if (loop_io_add(s->loop, &all->io, all->fd, EPOLLIN, on_inotify) < 0)
+		all->fd = fd_close(all->fd);
+	return all;
+}
+
+static struct live_volume *get(struct sandbox *s, const char *path, const struct ns_maps *idmap)
+{
+	struct live_volumes *all = get_all(s);
+	struct live_volume *v;
+	char part[NAME_PART];
+
+	list_for_each (v, &all->list, link)
+		if (streq(v->path, path) && ns_maps_equal(&v->idmap, idmap))
+			return v;
+	v = xnew(struct live_volume);
+	v->all = all;
+	v->sandbox = s;
+	sandbox_ref(s);
+	v->path = xstrdup(path);
+	v->idmap = ns_maps_copy(idmap);
+	/* The number alone makes it unique, the rest is for people. */
+	snprintf(part, sizeof(part), "%s", path_name(path));
+	v->name = xasprintf("%llu-%s", (unsigned long long)s->next_live++,
+			    path_is_id(part) ? part : "volume");
+	co_lock_init(&v->lock);
+	v->n_refs = 1;
+	v->watch = -1;
+	v->dirty = true;
+	list_add_tail(&all->list, &v->link);
+	watch(v);
+	return v;
+}
+
+/* Its end in the guest, which nobody has to wait for. */
+static void remove_in_guest(void *arg)
+{
+	Grpc__RemoveLiveVolumeRequest request = GRPC__REMOVE_LIVE_VOLUME_REQUEST__INIT;
+	_cleanup_err_ struct err err = {0};
+	struct live_volume *v = arg;
+
+	/* An update may be under way. */
+	co_lock(&v->lock);
+	request.name = v->name;
+	if (sandbox_usable(v->sandbox, &err) >= 0 &&
+	    agent_remove_live_volume(v->sandbox->agent, &request, clock_after(CALL_TIMEOUT), &err) <
+		    0)
+		log_debug("volume %s: remove it in the guest: %s", v->path, err_text(&err));
+	co_unlock(&v->lock);
+	unref(v);
+}
+
+static void put(struct live_volume *v)
+{
+	struct live_volumes *all = v->all;
+
+	if (--v->n_users)
+		return;
+	v->all = NULL;
+	co_cond_wake_all(&v->sandbox->changed);
+	list_remove(&v->link);
+	unwatch(all, v->watch);
+	if (list_empty(&all->list)) {
+		v->sandbox->live = NULL;
+		loop_timer_cancel(&all->poll);
+		loop_io_remove(&all->io);
+		fd_close(all->fd);
+		free(all);
+	}
+	if (sandbox_usable(v->sandbox, NULL) >= 0)
+		co_start(v->sandbox->loop, remove_in_guest, v);
+	else
+		unref(v);
+}
+
+static int use(struct container *c, Grpc__Mount *m, const struct ns_maps *idmap, uint64_t deadline,
+	       struct err *err)
+{
+	struct live_volume *v = get(c->sandbox, m->source, idmap);
+	int r;
+
+	v->n_users++;
+	c->live = xreallocarray(c->live, c->n_live + 1, sizeof(struct live_volume *));
+	c->live[c->n_live++] = v;
+	r = update(v, deadline, err);
+	if (r >= 0) {
+		_cleanup_(freep) char *guest = path_join(LIVE_VOLUME_GUEST_DIR, v->name);
+
+		spec_set(&m->source, guest);
+		spec_set(&m->type, "bind");
+	}
+	return r < 0 ? err_wrap(err, r, "mount %s", m->destination) : 0;
+}
+
+int live_volumes_prepare(struct container *c, Grpc__Spec *spec, uint64_t deadline, struct err *err)
+{
+	bool served = agent_has(c->sandbox->agent, LIVE_VOLUME_FEATURE);
+	int r = 0;
+
+	for (size_t i = 0; i < spec->n_mounts && r >= 0; i++) {
+		Grpc__Mount *m = spec->mounts[i];
+		struct host_mount bind = {0};
+
+		if (!volume_is_live(m))
+			continue;
+		r = id_maps_of_mount(spec, m, &bind, err);
+		if (r >= 0)
+			r = served ? use(c, m, &bind.idmap, deadline, err)
+				   : volume_share(m, &bind, &(struct share_source){0}, i, c->id,
+						  &c->sandbox->share, &c->mounts, err);
+		ns_maps_fini(&bind.idmap);
+	}
+	return r;
+}
+
+void live_volumes_release(struct container *c)
+{
+	while (c->n_live)
+		put(c->live[--c->n_live]);
+	free(TAKE_PTR(c->live));
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "shim/address.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fd.h"
+#include "base/fs.h"
+#include "base/path.h"
+#include "base/sha256.h"
+#include "base/str.h"
+
+#define DEFAULT_DIR "/run/containerd/s"
+
+char *address_path(const char *dir, const char *containerd, const char *namespace, const char *id)
+{
+	_cleanup_(freep) char *key = xasprintf("%s/%s/%s", containerd, namespace, id);
+	char digest[SHA256_HEX_SIZE];
+
+	sha256_hex(key, strlen(key), digest);
+	return path_join(str_empty(dir) ? DEFAULT_DIR : dir, digest);
+}
+
+bool address_is_served(const char *path)
+{
+	_cleanup_(closep) int fd = fd_unix_connect(path);
+
+	return fd >= 0;
+}
+
+int address_listen(const char *path, struct err *err)
+{
+	_cleanup_(freep) char *dir = path_dir(path);
+	int fd, r;
+
+	/* The other end uses the path as it is. */
+	if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
+		return err_set(err, -ENAMETOOLONG, "listen on %s", path);
+	r = fs_mkdir_all(dir, 0700);
+	if (r < 0)
+		return err_set(err, r, "make %s", dir);
+	fd = fd_unix_listen(path, 0600);
+	if (fd == -EADDRINUSE) {
+		if (address_is_served(path))
+			return err_set(err, -EADDRINUSE, "listen on %s", path);
+		(void)unlink(path);
+		fd = fd_unix_listen(path, 0600);
+	}
+	return fd < 0 ? err_set(err, fd, "listen on %s", path) : fd;
+}
+
+void address_remove_stale(const char *path)
+{
+	struct stat st;
+
+	if (!path_is_clean(path) || lstat(path, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return;
+	if (!address_is_served(path))
+		(void)unlink(path);
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "shim/serve.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "loop/co.h"
+#include "runtime/sandbox.h"
+#include "shim/address.h"
+#include "shim/events.h"
+#include "shim/shim.h"
+#include "shim/task.h"
+#include "shim/task_service.h"
+
+/*
+ * How it works: the loop runs until shim_end(). The socket is removed when it has ended, not
+ * before: until then a `start` for this sandbox finds us.
+ */
+
+/* The sweep is bounded by what each sandbox may take, and there is no hurry. */
+#define SWEEP_USEC (60 * USEC_PER_SEC)
+
+struct daemon {
+	const struct serve *serve;
+	struct shim shim;
+	struct loop *loop;
+	struct ttrpc_server *server;
+	struct loop_signal terminate, interrupt;
+};
+
+/* containerd and CRI-O read the log from this FIFO. Opened for reading too, so that one that
+ * restarts does not end it; a full FIFO drops lines. */
+static int open_log(const char *bundle)
+{
+	_cleanup_(freep) char *path = path_join(bundle, "log");
+
+	return open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+}
+
+static void on_signal(struct loop_signal *source, int signo)
+{
+	struct daemon *d = signo == SIGTERM ? container_of(source, struct daemon, terminate)
+					    : container_of(source, struct daemon, interrupt);
+
+	log_info("%s: ending sandbox %s", strsignal(signo), d->shim.id);
+	shim_end(&d->shim);
+}
+
+/* --- what dead shims have left --- */
+
+static void remove_socket(void *arg, const char *id)
+{
+	const struct daemon *d = arg;
+	_cleanup_(freep) char *path = address_path(d->serve->caller->socket_dir,
+						   d->serve->caller->address,
+						   d->serve->options->namespace, id);
+
+	address_remove_stale(path);
+}
+
+static int sweep_in_child(void *arg, _unused_ void *reply)
+{
+	const struct daemon *d = arg;
+
+	sandbox_sweep(d->serve->id, remove_socket, arg);
+	return 0;
+}
+
+static void sweep(void *arg)
+{
+	int r = co_run_child(sweep_in_child, arg, NULL, 0, clock_after(SWEEP_USEC));
+
+	if (r < 0)
+		log_warn("remove what dead shims have left: %s", strerrordesc_np(-r));
+}
+
+/* --- the life of the daemon --- */
+
+static int daemon_open(struct daemon *d, const struct serve *serve, struct err *err)
+{
+	int r = loop_new(&d->loop);
+
+	if (r < 0)
+		return err_set(err, r, "make an event loop");
+	shim_init(&d->shim, d->loop, serve->id, serve->options->namespace);
+	d->shim.bundle = serve->bundle;
+	d->shim.config_path = serve->caller->config_path;
+	d->shim.crio = caller_is_crio(serve->caller);
+	r = loop_signal_add(d->loop, &d->terminate, SIGTERM, on_signal);
+	if (r == 0)
+		r = loop_signal_add(d->loop, &d->interrupt, SIGINT, on_signal);
+	if (r == 0)
+		r = ttrpc_server_new(d->loop, &d->shim, &d->server);
+	if (r == 0)
+		r = ttrpc_server_listen(d->server, serve->listener);
+	if (r < 0)
+		return err_set(err, r, "serve %s", serve->socket);
+	ttrpc_server_add(d->server, &task_service_v2);
+	ttrpc_server_add(d->server, &task_service_v3);
+	ttrpc_server_add(d->server, &sandbox_service);
+	d->shim.publisher = publisher_new(d->loop,
+					  &(struct publisher_target){
+						  .namespace = serve->options->namespace,
+						  .ttrpc_address = serve->caller->ttrpc_address,
+						  .publish_binary = serve->options->publish_binary,
+						  .address = serve->caller->address,
+					  });
+	shim_touch(&d->shim);
+	co_start(d->loop, sweep, d);
+	return 0;
+}
+
+static void daemon_close(struct daemon *d)
+{
+	ttrpc_server_free(d->server);
+	if (!d->loop)
+		return;
+	map_for_each (e, &d->shim.tasks) {
+		task_unref(e->value);
+	}
+	publisher_free(d->shim.publisher);
+	shim_fini(&d->shim);
+	loop_free(d->loop);
+}
+
+int serve_run(const struct serve *serve)
+{
+	_cleanup_(daemon_close) struct daemon d = {.serve = serve};
+	_cleanup_(closep) int log_fd = open_log(serve->bundle);
+	_cleanup_err_ struct err err = {0};
+	const char *wanted = getenv("KATA_LOG_FORMAT");
+	enum log_format format = LOG_FORMAT_LOGFMT;
+	int r = log_format_parse(wanted, &format);
+
+	log_open(SHIM_NAME, log_fd, format,
+		 serve->caller->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+	log_use_system("");
+	log_set_field("sandbox", serve->id);
+	if (r < 0)
+		log_warn("KATA_LOG_FORMAT is text or json, not \"%s\"", wanted);
+	r = daemon_open(&d, serve, &err);
+	if (r < 0) {
+		log_error("start: %s", err_text(&err));
+	} else {
+		log_debug("serving sandbox %s at %s", serve->id, serve->socket);
+		r = loop_run(d.loop);
+		if (r < 0)
+			log_error("event loop: %s", strerrordesc_np(-r));
+		log_debug("ended");
+	}
+	(void)unlink(serve->socket);
+	return r;
+}
