@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tree's own guest image and configuration, and what the host shows of a running sandbox."""
+
+import json
+import os
+import pathlib
+import re
+import socket
+import subprocess
+
+import host
+from containerd import TREE
+
+AGENT_PORT = "agent0"
+VM_DIR = pathlib.Path("/run/vc/vm")
+
+
+def make_image(build=TREE / "build", *options, folder="image"):
+    """Make the guest image in a folder of build (skipped by the builder when nothing changed); returns the folder."""
+    folder = pathlib.Path(build) / folder
+    subprocess.run([build / "src/builder/kata-guest-image", "--output", folder,
+                    "--agent", build / "src/agent/kata-agent", *options], check=True, capture_output=True, text=True)
+    return folder
+
+
+def accelerator(build):
+    """The keys for this run: KVM alone in a native run where it works, else emulation allowed."""
+    if os.environ.get("KATA_TEST_NATIVE") and "kvm" not in host.missing(build):
+        return {"accelerator": "kvm"}
+    return {"allow_emulation": True}
+
+
+def write_config(path, image, sections=None, /, **hypervisor):
+    """A configuration.toml for tests. Further keys of [hypervisor.qemu] as keywords, others in
+    sections {"runtime": {...}}; the value None leaves a key out."""
+    keys = {
+        "path": "/usr/bin/qemu-system-x86_64",
+        "kernel": str(image / "vmlinux.container"),
+        "initrd": str(image / "kata-containers-initrd.img"),
+        "virtio_fs_daemon": "/usr/lib/qemu/virtiofsd",
+        "valid_virtio_fs_daemon_paths": ["/usr/lib/qemu/virtiofsd"],
+        **accelerator(image.parent),
+        **hypervisor,
+    }
+
+    def literal(value):
+        if isinstance(value, bool):
+            return str(value).lower()
+        if isinstance(value, list):
+            return "[" + ", ".join(literal(v) for v in value) + "]"
+        return str(value) if isinstance(value, int) else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+    text = ""
+    for section, values in {"hypervisor.qemu": keys, **(sections or {})}.items():
+        text += f"[{section}]\n"
+        text += "".join(f"{k} = {literal(v)}\n" for k, v in values.items() if v is not None)
+    path.write_text(text)
+    return path
+
+
+def cmdline(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+    except OSError:
+        return []
+
+
+def processes(pattern):
+    """Pids whose command line, joined by spaces, matches the regular expression."""
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit() and re.search(pattern, " ".join(cmdline(entry.name))):
+            found.append(int(entry.name))
+    return sorted(found)
+
+
+def qemu_of(sandbox):
+    return processes(rf"qemu-system\S* .*-name sandbox-{re.escape(sandbox)}\b")
+
+
+def virtiofsd_of(sandbox):
+    return processes(rf"virtiofsd .*/{re.escape(sandbox)}/(rootfs/)?shared\b")
+
+
+def shim_of(sandbox):
+    return processes(rf"containerd-shim-kata-v2 .*-id {re.escape(sandbox)}\b")
+
+
+def agent_of(sandbox):
+    """The device, one or none yet, that the agent's channel hangs on, as soon as QEMU can be told to take it away."""
+    return [AGENT_PORT for pid in qemu_of(sandbox)
+            if any(f"id={AGENT_PORT}," in word for word in cmdline(pid)) and (VM_DIR / sandbox / "qmp.sock").exists()]
+
+
+def on_vsock(sandbox):
+    return any("vhost-vsock-pci" in word for pid in qemu_of(sandbox) for word in cmdline(pid))
+
+
+def qmp(sandbox, command, **arguments):
+    """One command through the monitor that every sandbox has for people; returns the answer."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(str(VM_DIR / sandbox / "qmp.sock"))
+        stream = s.makefile("rw")
+        stream.readline()
+        for request in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
+            print(json.dumps(request), file=stream, flush=True)
+            answer = {"event": None}
+            while "event" in answer:
+                if not (line := stream.readline()):
+                    raise ConnectionResetError(f"QEMU of {sandbox} has ended its monitor session")
+                answer = json.loads(line)
+        return answer
+
+
+def cpu_seconds(pid):
+    """Processor time that a process has used."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory(pid):
+    """{"rss", "pss", "private_dirty"} of a process in KiB."""
+    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    value = {k: int(v) for k, v in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
+    return {"rss": value["Rss"], "pss": value["Pss"], "private_dirty": value["Private_Dirty"]}
