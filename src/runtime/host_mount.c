@@ -139,30 +139,6 @@ static int restrict_clone(int tree, const struct host_mount *m)
 		       : 0;
 }
 
-static int clone_source(const struct host_mount *m)
-{
-	unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
-	int tree;
-
-	if (m->flags & MS_REC)
-		flags |= AT_RECURSIVE;
-	tree = open_tree(AT_FDCWD, m->source, flags);
-	return tree < 0 ? -errno : tree;
-}
-
-static int clone_source_elsewhere(const struct host_mount *m)
-{
-	_cleanup_(closep) int home = ns_open("/proc/self/ns/mnt", CLONE_NEWNS), tree = -1;
-	int r = home < 0 ? home : host_mounts_enter_sources();
-
-	if (r < 0)
-		return r;
-	tree = clone_source(m);
-	if (setns(home, CLONE_NEWNS) < 0)
-		return -errno;
-	return tree < 0 ? tree : TAKE_FD(tree);
-}
-
 static int map_ids(int tree, const struct host_mount *m, struct host_mount_outcome *outcome)
 {
 	_cleanup_(closep) int user = -1;
@@ -173,14 +149,15 @@ static int map_ids(int tree, const struct host_mount *m, struct host_mount_outco
 			: host_mount_idmap(tree, user, m->recursive_idmap, m->source, outcome);
 }
 
-static int bind(const struct host_mount *m, bool made_here, struct host_mount_outcome *outcome)
+static int bind(const struct host_mount *m, struct host_mount_kernels *kernels,
+		struct host_mount_outcome *outcome)
 {
 	_cleanup_(closep) int tree = -1;
 	struct stat st;
 	int r;
 
 	snprintf(outcome->step, sizeof(outcome->step), "open");
-	tree = made_here || sources_in < 0 ? clone_source(m) : clone_source_elsewhere(m);
+	tree = host_mount_clone(m, kernels, outcome);
 	if (tree < 0)
 		return tree;
 	if (fstat(tree, &st) < 0)
@@ -214,14 +191,15 @@ static bool is_made_here(const struct host_mounts *m, size_t i)
 	return false;
 }
 
-static int mount_one(struct host_mount *m, bool made_here, struct host_mount_outcome *outcome)
+static int mount_one(struct host_mount *m, struct host_mount_kernels *kernels,
+		     struct host_mount_outcome *outcome)
 {
 	int r;
 
 	if (m->others)
 		return 0;
 	if (!m->type)
-		return bind(m, made_here, outcome);
+		return bind(m, kernels, outcome);
 	if (m->make_target) {
 		snprintf(outcome->step, sizeof(outcome->step), "make the mount point");
 		r = make_target(m, true);
@@ -255,13 +233,19 @@ static void umount_one(const struct host_mount *m)
 		remove_target(m->target);
 }
 
+static void kernels_fini(struct host_mount_kernels *kernels)
+{
+	strv_fini(&kernels->points);
+}
+
 static int apply_in_child(void *arg, void *reply)
 {
+	_cleanup_(kernels_fini) struct host_mount_kernels kernels = {0};
 	struct host_mount_outcome *outcome = reply;
 	struct host_mounts *m = arg;
 
 	for (size_t i = m->n_done; i < m->n; i++) {
-		int r = mount_one(&m->v[i], is_made_here(m, i), outcome);
+		int r = mount_one(&m->v[i], is_made_here(m, i) ? NULL : &kernels, outcome);
 
 		if (r < 0) {
 			outcome->n_done = i;
@@ -295,6 +279,11 @@ static int undo_in_child(void *arg, void *reply)
 static int explain(const struct host_mount *bad, const struct host_mount_outcome *outcome, int r,
 		   struct err *err)
 {
+	if (*outcome->kernel_fs)
+		return err_setx(err, -EPERM,
+				"mount %s: it is %s of the host's kernel, which no guest is shown; "
+				"/proc, /sys and /dev stand for the guest's own",
+				bad->source, outcome->kernel_fs);
 	if (*outcome->fstype)
 		return err_setx(err, -ENOTSUP,
 				"mount %s (%s) on %s: %s of this kernel cannot show files with "

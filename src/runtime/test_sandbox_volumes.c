@@ -201,4 +201,66 @@ static void in_memory(void **state)
 	in_coroutine(in_memory_body);
 }
 
-SANDBOX_TESTS(TEST(joined), TEST(apart), TEST(failed), TEST(in_memory))
+/* What is mounted in a volume comes along, but for the kernel's: not even where one covers another.
+ * The host keeps them. */
+static void kernels_below_body(void)
+{
+	static const char *const here[] = {"/run/volume/proc", "/run/volume/v"};
+
+	begin();
+	for (size_t i = 0; i < ARRAY_SIZE(here); i++)
+		assert_int_equal(fs_mkdir_all(here[i], 0755), 0);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(mount("/proc", here[0], NULL, MS_BIND | MS_REC, NULL), 0);
+	assert_int_equal(mount("tmpfs", here[1], "tmpfs", 0, NULL), 0);
+	assert_int_equal(fs_mkdir_all("/run/volume/v/sys", 0755), 0);
+	assert_int_equal(mount("/sys", "/run/volume/v/sys", NULL, MS_BIND | MS_REC, NULL), 0);
+	make_one("c1");
+	assert_int_equal(mounts_at(SHARED "c1-0-volume"), 1);
+	assert_int_equal(mounts_at(SHARED "c1-0-volume/v"), 1);
+	assert_int_equal(mounts_at(SHARED "c1-0-volume/v/sys"), 0);
+	assert_int_equal(mounts_at(SHARED "c1-0-volume/proc"), 0);
+	assert_true(fs_exists("/run/volume/proc/self"));
+	delete_one("c1");
+	for (size_t i = 0; i < ARRAY_SIZE(here); i++)
+		assert_int_equal(umount2(here[i], MNT_DETACH), 0);
+	assert_int_equal(umount2(here[0], MNT_DETACH), 0);
+	end();
+}
+
+static void kernels_below(void **state)
+{
+	(void)state;
+	in_coroutine(kernels_below_body);
+}
+
+/* The kernel's own under another name, and through a link. */
+static void kernels_body(void)
+{
+	static const char *const sources[] = {"/run/volume", "/run/volume/sys", "/run/link"};
+
+	begin();
+	assert_int_equal(mount("/proc", "/run/volume", NULL, MS_BIND | MS_REC, NULL), 0);
+	assert_int_equal(symlink("/sys/kernel", "/run/link"), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(sources); i++) {
+		_cleanup_err_ struct err err = {0};
+
+		volume.source = (char *)sources[i];
+		assert_int_equal(create("c1", &err), -EPERM);
+		if (!strstr(err_text(&err), sources[i]) ||
+		    !strstr(err_text(&err), i < 2 ? "it is proc of" : "it is sysfs of"))
+			fail_msg("%s", err_text(&err));
+	}
+	assert_int_equal(umount2("/run/volume", MNT_DETACH), 0);
+	assert_int_equal(unlink("/run/link"), 0);
+	end();
+}
+
+static void kernels(void **state)
+{
+	(void)state;
+	in_coroutine(kernels_body);
+}
+
+SANDBOX_TESTS(TEST(joined), TEST(apart), TEST(failed), TEST(in_memory), TEST(kernels_below),
+	      TEST(kernels))

@@ -35,7 +35,8 @@ static bool below(const char *path, const char *dir)
 	return rest && (*rest == '\0' || *rest == '/');
 }
 
-/* Of the host's kernel, not of its files: never shown to a guest, which has its own. */
+/* Of the host's kernel, not of its files: never shown to a guest, which has its own at these
+ * places. Under another name it has none: refused when it is mounted (host_mount_clone.c). */
 static bool is_kernels(const Grpc__Mount *mount, const struct volume_source *source)
 {
 	if (below(mount->source, "/proc") || below(mount->source, "/sys"))

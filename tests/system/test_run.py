@@ -118,6 +118,28 @@ def test_bind_mount(containerd, name, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.once
+def test_root_of_the_host(containerd, name):
+    """All that is mounted below it, but for what the host's kernel says of itself: the guest's is at the usual places."""
+    done = containerd.run(IMAGE, name, "sh", "-c",
+                          "for d in proc sys usr; do echo $d $(ls /host/$d | wc -l); done; uname -r; cat /kernel/osrelease",
+                          options=["--mount", "type=bind,src=/,dst=/host,options=rbind:ro",
+                                   "--mount", "type=bind,src=/proc/sys/kernel,dst=/kernel,options=rbind:ro"])
+    proc, sys, usr, release, same = done.stdout.splitlines()
+    assert [proc, sys, usr] == ["proc 0", "sys 0", f"usr {len(os.listdir('/usr'))}"]
+    assert release == same
+    assert os.path.ismount("/proc") and os.path.ismount("/sys"), "the host lost it"
+
+
+@pytest.mark.once
+def test_kernel_of_the_host_by_another_name(containerd, name, tmp_path):
+    (tmp_path / "link").symlink_to("/proc/sys")
+    done = containerd.run(IMAGE, name, "true", options=["--mount", f"type=bind,src={tmp_path}/link,dst=/x,options=rbind:ro"],
+                          check=False)
+    assert done.returncode != 0
+    assert f"{tmp_path}/link: it is proc of the host's kernel" in done.stderr
+
+
 def test_the_host_changes_files(containerd, name, tmp_path):
     """What the host puts into the root file system is seen after a second, in a volume by the next open."""
     (tmp_path / "volume").write_text("one")
