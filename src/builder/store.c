@@ -187,17 +187,33 @@ static void remove_old_generations(const struct store *s, const char *previous)
 	}
 }
 
+/* `name`, or with a number where that is taken: an older folder may be what a sandbox has resolved
+ * a moment ago, and cannot be exchanged everywhere (an overlay without redirect_dir, NFS). */
+static char *free_name(const char *dir, const char *name)
+{
+	char *found = xstrdup(name);
+
+	for (int i = 2;; i++) {
+		_cleanup_(freep) char *path = path_join(dir, found);
+		struct stat st;
+
+		if (lstat(path, &st) < 0)
+			return found;
+		free(found);
+		found = xasprintf("%s.%d", name, i);
+	}
+}
+
 int store_commit(struct store *s, const char *building, const char *name, struct err *err)
 {
-	_cleanup_(freep) char *target = path_join(s->dir, name);
+	_cleanup_(freep) char *own = free_name(s->dir, name), *target = path_join(s->dir, own);
 	_cleanup_(freep) char *previous = NULL;
 	int r = sync_dir(building);
 
-	/* An older folder of that name ends up as `building`, which is removed below. */
-	if (r == 0 && renameat2(AT_FDCWD, building, AT_FDCWD, target, RENAME_EXCHANGE) < 0)
-		r = errno == ENOENT && rename(building, target) == 0 ? 0 : -errno;
+	if (r == 0 && rename(building, target) < 0)
+		r = -errno;
 	if (r == 0)
-		r = set_link(s->dir, CURRENT, name);
+		r = set_link(s->dir, CURRENT, own);
 	if (r == 0)
 		r = set_top_links(s, target);
 	if (r == 0)
@@ -206,7 +222,6 @@ int store_commit(struct store *s, const char *building, const char *name, struct
 		return err_set(err, r, "make %s the current image", target);
 	previous = TAKE_PTR(s->current);
 	s->current = TAKE_PTR(target);
-	fs_remove_all(building);
 	remove_old_generations(s, previous);
 	return 0;
 }

@@ -6,7 +6,8 @@
  *
  *   DIR/.lock
  *   DIR/<release>-<key>/{vmlinux.container,kata-containers-initrd.img,…,manifest}
- *   DIR/current                     → <release>-<key>
+ *   DIR/<release>-<key>.2/…         the same made again
+ *   DIR/current                     → one of these
  *   DIR/vmlinux.container           → current/vmlinux.container     (and so on)
  *
  * A switch to a new generation is the rename of one symlink, so that a kernel and an initrd of
@@ -42,8 +43,8 @@ int store_write(const char *dir, const char *name, const void *p, size_t n, stru
 /* store_link: the same file as in the current generation; -errno when that is not possible. */
 int store_link(const struct store *s, const char *dir, const char *name);
 /*
- * store_commit: make the folder of store_begin the current generation `name` (an older folder of
- * that name is replaced), and set the links at the top to what is in it.
+ * store_commit: make the folder of store_begin the current generation `name` (with a number behind
+ * it where that is taken), and set the links at the top to what is in it.
  */
 int store_commit(struct store *s, const char *building, const char *name, struct err *err);
 /* store_abort: remove an unfinished generation. NULL is fine. */

@@ -2,8 +2,10 @@
 #include "base/test.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -72,24 +74,79 @@ static void test_generations(_unused_ void **state)
 	assert_string_equal(look.current, s.current);
 }
 
-/* The same name again: replaced as a whole; a file that is not there any more loses its link. */
-static void test_replace(_unused_ void **state)
+static bool has(const char *dir, const char *name)
 {
-	_cleanup_(freep) char *dir = path_join(base, "again"), *building = NULL, *initrd = NULL;
-	_cleanup_(freep) char *kernel = NULL, *link = path_join(dir, STORE_INITRD);
-	_cleanup_(store_fini) struct store s = {.lock = -1};
+	_cleanup_(freep) char *path = path_join(dir, name);
 	struct stat st;
+
+	return lstat(path, &st) == 0;
+}
+
+/* The same name again is another folder, and the one before stays; a file that is not there any
+ * more loses its link. */
+static void replace(const char *dir)
+{
+	_cleanup_(freep) char *building = NULL, *kernel = NULL, *third = path_join(dir, "gen.3");
+	_cleanup_(store_fini) struct store s = {.lock = -1};
 
 	assert_int_equal(store_open(dir, &s, NULL), 0);
 	assert_int_equal(store_lock(&s, NULL), 0);
 	make_generation(&s, "gen", "old");
+	assert_true(has(dir, "gen.2") && has(dir, STORE_INITRD));
 	assert_int_equal(store_begin(&s, &building, NULL), 0);
 	assert_int_equal(store_link(&s, building, STORE_KERNEL), 0);
 	assert_int_equal(store_link(&s, building, "absent"), -ENOENT);
+	assert_int_equal(store_write(building, MANIFEST_FILE, "", 0, NULL), 0);
 	assert_int_equal(store_commit(&s, building, "gen", NULL), 0);
+	assert_string_equal(s.current, third);
 	kernel = read_in(dir, STORE_KERNEL);
 	assert_string_equal(kernel, "old");
-	assert_int_equal(lstat(link, &st), -1);
+	assert_true(has(dir, "gen.2") && !has(dir, "gen") && !has(dir, STORE_INITRD));
+	make_generation(&s, "gen", "new");
+	assert_true(has(dir, "gen") && has(dir, "gen.3") && !has(dir, "gen.2"));
+}
+
+/* An image that was there before. */
+static void make_first(const char *dir)
+{
+	_cleanup_(store_fini) struct store s = {.lock = -1};
+
+	assert_int_equal(store_open(dir, &s, NULL), 0);
+	assert_int_equal(store_lock(&s, NULL), 0);
+	make_generation(&s, "gen", "first");
+}
+
+static void test_replace(_unused_ void **state)
+{
+	_cleanup_(freep) char *dir = path_join(base, "again");
+
+	make_first(dir);
+	replace(dir);
+}
+
+/* On an overlay that can neither rename nor exchange the folders of its lower layer. */
+static void test_replace_in_overlay(_unused_ void **state)
+{
+	_cleanup_(freep) char *layers = path_join(base, "layers"), *dir = path_join(base, "merged");
+	_cleanup_(freep) char *lower = path_join(layers, "lower"),
+			      *upper = path_join(layers, "upper");
+	_cleanup_(freep) char *work = path_join(layers, "work"), *options = NULL;
+
+	options = xasprintf("lowerdir=%s,upperdir=%s,workdir=%s,redirect_dir=off", lower, upper,
+			    work);
+	assert_int_equal(fs_mkdir_all(layers, 0755), 0);
+	assert_int_equal(fs_mkdir_all(dir, 0755), 0);
+	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0)
+		skip_test("needs root");
+	assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	assert_int_equal(mount("tmpfs", layers, "tmpfs", 0, NULL), 0);
+	assert_int_equal(fs_mkdir_all(upper, 0755), 0);
+	assert_int_equal(fs_mkdir_all(work, 0755), 0);
+	make_first(lower);
+	assert_int_equal(mount("overlay", dir, "overlay", 0, options), 0);
+	replace(dir);
+	assert_int_equal(umount2(dir, MNT_DETACH), 0);
+	assert_int_equal(umount2(layers, MNT_DETACH), 0);
 }
 
 static void test_hostile_current(_unused_ void **state)
@@ -139,6 +196,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_generations),
 		cmocka_unit_test(test_replace),
+		cmocka_unit_test(test_replace_in_overlay),
 		cmocka_unit_test(test_hostile_current),
 		cmocka_unit_test(test_errors),
 	};
