@@ -10,7 +10,7 @@
 /*
  * After a crash: a sandbox without a loop is made from the state file, and the boot is undone on
  * it. Without a readable file the id alone tells where things are. It happens when containerd says
- * `delete`, when the id is wanted again and nobody has said so, and when another sandbox starts.
+ * `delete`, when the id is wanted again and nobody has said so, and when another sandbox runs.
  */
 
 #define LEFT_TIMEOUT (15 * USEC_PER_SEC) /* QEMU's end and the control groups' */

@@ -24,7 +24,9 @@
  * before: until then a `start` for this sandbox finds us.
  */
 
-/* The sweep is bounded by what each sandbox may take, and there is no hurry. */
+/* There is no hurry: the pod's other containers come first. */
+#define SWEEP_DELAY_USEC (3 * USEC_PER_SEC)
+/* It is bounded by what each sandbox may take. */
 #define SWEEP_USEC (60 * USEC_PER_SEC)
 
 struct daemon {
@@ -33,6 +35,7 @@ struct daemon {
 	struct loop *loop;
 	struct ttrpc_server *server;
 	struct loop_signal terminate, interrupt;
+	struct loop_timer sweep;
 };
 
 /* containerd and CRI-O read the log from this FIFO. Opened for reading too, so that one that
@@ -81,6 +84,20 @@ static void sweep(void *arg)
 		log_warn("remove what dead shims have left: %s", strerrordesc_np(-r));
 }
 
+static void sweep_due(struct loop_timer *timer)
+{
+	struct daemon *d = container_of(timer, struct daemon, sweep);
+
+	co_start(d->loop, sweep, d);
+}
+
+static void on_booted(struct shim *shim)
+{
+	struct daemon *d = container_of(shim, struct daemon, shim);
+
+	loop_timer_set(d->loop, &d->sweep, clock_after(SWEEP_DELAY_USEC), sweep_due);
+}
+
 /* --- the life of the daemon --- */
 
 static int daemon_open(struct daemon *d, const struct serve *serve, struct err *err)
@@ -112,8 +129,8 @@ static int daemon_open(struct daemon *d, const struct serve *serve, struct err *
 						  .publish_binary = serve->options->publish_binary,
 						  .address = serve->caller->address,
 					  });
+	d->shim.on_booted = on_booted;
 	shim_touch(&d->shim);
-	co_start(d->loop, sweep, d);
 	return 0;
 }
 
@@ -122,6 +139,7 @@ static void daemon_close(struct daemon *d)
 	ttrpc_server_free(d->server);
 	if (!d->loop)
 		return;
+	loop_timer_cancel(&d->sweep);
 	map_for_each (e, &d->shim.tasks) {
 		task_unref(e->value);
 	}

@@ -229,6 +229,8 @@ static int boot_sandbox(struct shim *shim, const struct shim_boot *boot, struct 
 		return r;
 	shim->sandbox = TAKE_PTR(sandbox);
 	mgmt_new(shim->loop, shim, &shim->mgmt);
+	if (shim->on_booted)
+		shim->on_booted(shim);
 	return 0;
 }
 

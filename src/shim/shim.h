@@ -32,7 +32,8 @@ struct shim {
 	const char *config_path; /* from `start`; "": the search path */
 	bool crio;               /* CRI-O calls, not containerd (docs/crio.md) */
 	struct publisher *publisher;
-	struct map tasks; /* id → struct task (task.h) */
+	void (*on_booted)(struct shim *shim); /* a sandbox runs; NULL: nobody wants to know */
+	struct map tasks;                     /* id → struct task (task.h) */
 
 	struct sandbox *sandbox;       /* NULL before the first boot; kept when it has ended */
 	struct sandbox *booting;       /* the next one, while it boots */
