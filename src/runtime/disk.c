@@ -10,28 +10,21 @@
 
 #define DISKS_MAX 64 /* of one container */
 
-static struct disk *disk_new(struct sandbox *s, const struct stat *st, bool read_only)
+static struct disk *disk_new(struct sandbox *s, struct host_file file, bool read_only)
 {
 	struct disk *disk = xnew(struct disk);
 
-	*disk = (struct disk){
-		.device = S_ISBLK(st->st_mode) ? st->st_rdev : st->st_dev,
-		.inode = S_ISBLK(st->st_mode) ? 0 : st->st_ino,
-		.read_only = read_only,
-	};
+	*disk = (struct disk){.file = file, .read_only = read_only};
 	snprintf(disk->id, sizeof(disk->id), "disk%u", s->next_disk++);
 	return disk;
 }
 
-static struct disk *find(const struct sandbox *s, const struct stat *st, bool read_only)
+static struct disk *find(const struct sandbox *s, struct host_file file, bool read_only)
 {
-	dev_t device = S_ISBLK(st->st_mode) ? st->st_rdev : st->st_dev;
-	ino_t inode = S_ISBLK(st->st_mode) ? 0 : st->st_ino;
-
 	for (struct list *l = s->disks.next; l != &s->disks; l = l->next) {
 		struct disk *disk = list_entry(l, struct disk, link);
 
-		if (disk->n_users && disk->device == device && disk->inode == inode &&
+		if (disk->n_users && host_file_equal(disk->file, file) &&
 		    disk->read_only == read_only)
 			return disk;
 	}
@@ -70,6 +63,7 @@ static int find_or_add(struct container *c, const char *path, bool read_only, st
 {
 	struct sandbox *s = c->sandbox;
 	_cleanup_(closep) int fd = -1;
+	struct host_file file;
 	struct stat st;
 	int r = sandbox_usable(s, err);
 
@@ -78,10 +72,11 @@ static int find_or_add(struct container *c, const char *path, bool read_only, st
 	fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_set(err, -errno, "open %s", path);
-	*ret = find(s, &st, read_only);
+	file = host_file_of(&st);
+	*ret = find(s, file, read_only);
 	if (*ret)
 		return 0;
-	*ret = disk_new(s, &st, read_only);
+	*ret = disk_new(s, file, read_only);
 	r = add(s, *ret, TAKE_FD(fd), err);
 	if (r < 0) {
 		free(TAKE_PTR(*ret));

@@ -7,16 +7,14 @@
  * written through the other.
  */
 
-#include <sys/types.h>
-
 #include "base/list.h"
+#include "runtime/host_file.h"
 #include "runtime/model.h"
 
 struct disk {
 	struct list link; /* of sandbox->disks */
 	char id[32];
-	dev_t device; /* what it is on the host: a block device … */
-	ino_t inode;  /* … or, with this, a file */
+	struct host_file file; /* what it is on the host */
 	bool read_only;
 	unsigned int n_users; /* containers; 0: it is to leave the VM */
 	bool leaving;         /* somebody waits for that */

@@ -14,6 +14,7 @@
 #include "kernel/kernel_fs.h"
 #include "kernel/mount.h"
 #include "kernel/ns.h"
+#include "runtime/host_file.h"
 #include "runtime/host_mount_child.h"
 
 /*
@@ -95,7 +96,7 @@ static int clone_again(const char *path, int original)
 
 	if (fd < 0 || fstat(fd, &here) < 0 || fstat(original, &there) < 0)
 		return -errno;
-	if (here.st_dev != there.st_dev || here.st_ino != there.st_ino)
+	if (!host_file_equal(host_file_of(&here), host_file_of(&there)))
 		return -ESTALE;
 	return clone_open(fd, true);
 }

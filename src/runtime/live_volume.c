@@ -388,7 +388,7 @@ int live_volumes_prepare(struct container *c, Grpc__Spec *spec, uint64_t deadlin
 		r = id_maps_of_mount(spec, m, &bind, err);
 		if (r >= 0)
 			r = served ? use(c, m, &bind.idmap, deadline, err)
-				   : volume_share(m, &bind, &(struct share_source){0}, i, c->id,
+				   : volume_share(m, &bind, &(struct host_file){0}, i, c->id,
 						  &c->sandbox->share, &c->mounts, err);
 		ns_maps_fini(&bind.idmap);
 	}

@@ -14,6 +14,7 @@
 #include "kernel/ns.h"
 #include "kernel/tap.h"
 #include "runtime/blocking.h"
+#include "runtime/host_file.h"
 #include "wire/netlink/tc.h"
 
 /*
@@ -45,7 +46,7 @@ bool network_is_host(const char *netns)
 	struct stat ours, theirs;
 
 	return stat("/proc/self/ns/net", &ours) == 0 && stat(netns, &theirs) == 0 &&
-	       ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+	       host_file_equal(host_file_of(&ours), host_file_of(&theirs));
 }
 
 /* --- in the child --- */

@@ -22,7 +22,7 @@ struct outcome {
 /* A volume that the guest sees. */
 struct volume {
 	struct mount_users users;
-	struct share_source source;
+	struct host_file source;
 	struct host_mount bind; /* how it is mounted: its source, flags and mapping */
 	char name[NAME_MAX + 1];
 };
@@ -192,20 +192,20 @@ static bool is_same(const struct host_mount *a, const struct host_mount *b)
 
 /* Of those that are mounted: nobody waits for another's mount. */
 static struct volume *find(const struct share *share, const struct host_mount *bind,
-			   const struct share_source *source)
+			   const struct host_file *source)
 {
 	for (struct list *l = share->volumes.next; l != &share->volumes; l = l->next) {
 		struct volume *v = list_entry(l, struct volume, users.link);
 
-		if (v->users.mounted && v->source.device == source->device &&
-		    v->source.inode == source->inode && is_same(&v->bind, bind))
+		if (v->users.mounted && host_file_equal(v->source, *source) &&
+		    is_same(&v->bind, bind))
 			return v;
 	}
 	return NULL;
 }
 
 char *share_add_volume(struct share *share, struct host_mounts *m, const struct host_mount *bind,
-		       const struct share_source *source, const char *name)
+		       const struct host_file *source, const char *name)
 {
 	struct volume *v = find(share, bind, source);
 

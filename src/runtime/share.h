@@ -17,6 +17,7 @@
 
 #include "base/err.h"
 #include "base/list.h"
+#include "runtime/host_file.h"
 #include "runtime/host_mount.h"
 
 #define SHARE_ROOT "/run/kata-containers/shared/sandboxes"
@@ -36,12 +37,6 @@ struct share {
 	struct list volumes; /* mounts that another container may join */
 };
 
-/* What the path of a source leads to, now. */
-struct share_source {
-	dev_t device;
-	ino_t inode;
-};
-
 void share_init(struct share *share, const char *id, size_t n_views);
 void share_fini(struct share *share);
 /* share_open: make and mount the folders. share_close: unmount all below and remove them; also for
@@ -57,7 +52,8 @@ char *share_add(const struct share *share, enum share_kind kind, struct host_mou
 /*
  * share_add_volume: the same for a volume, which containers that mount it the same way, with the
  * same owners, share: the guest takes two mounts for two file systems, and a socket or a lock of
- * one is not seen through the other. `source` is what is at bind->source; `name` is for a new one.
+ * one is not seen through the other. `source` is what bind->source leads to, now; `name` is for a
+ * new one.
  */
 char *share_add_volume(struct share *share, struct host_mounts *m, const struct host_mount *bind,
-		       const struct share_source *source, const char *name);
+		       const struct host_file *source, const char *name);

@@ -276,7 +276,7 @@ static void joined(void **state)
 	const struct host_mount first = {.source = (char *)"/v", .idmap = mapped};
 	const struct {
 		struct host_mount bind;
-		struct share_source source;
+		struct host_file source;
 		bool same;
 	} rows[] = {
 		{{.source = (char *)"/v", .idmap = mapped}, {1, 2}, true},
@@ -291,7 +291,7 @@ static void joined(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		const struct share_source source = {1, 2};
+		const struct host_file source = {1, 2};
 		struct host_mounts one = {0}, two = {0};
 		_cleanup_(freep) char *a = NULL, *b = NULL;
 		struct share share;

@@ -144,7 +144,7 @@ static int survey_in_child(void *arg, void *reply)
 		sources[i].exists = true;
 		sources[i].mode = st.st_mode;
 		sources[i].atomic = volume_is_live(m) && is_atomic(m->source);
-		sources[i].file = (struct share_source){st.st_dev, st.st_ino};
+		sources[i].file = host_file_of(&st);
 		sources[i].uid = st.st_uid;
 		sources[i].gid = st.st_gid;
 		if (statfs(m->source, &fs) < 0)
@@ -249,7 +249,7 @@ static char *share_name(const char *container_id, size_t index, const char *sour
 	return xasprintf("%s-%zu-%s", container_id, index, path_is_id(base) ? base : "volume");
 }
 
-int volume_share(Grpc__Mount *m, struct host_mount *bind, const struct share_source *source,
+int volume_share(Grpc__Mount *m, struct host_mount *bind, const struct host_file *source,
 		 size_t index, const char *container_id, struct share *share,
 		 struct host_mounts *mounts, struct err *err)
 {

@@ -29,7 +29,7 @@ struct volume_source {
 	mode_t mode;
 	uid_t uid;
 	gid_t gid;
-	struct share_source file;
+	struct host_file file;
 	bool on_tmpfs, on_hugetlbfs;
 	uint64_t tmpfs_size; /* bytes */
 	bool atomic;         /* kubelet's AtomicWriter has written it */
@@ -55,7 +55,7 @@ int volumes_prepare(Grpc__Spec *spec, const char *container_id, struct share *sh
 /* volume_share: show the source of mount number `index` to the guest: planned in `mounts`, and
  * rewritten. `bind` has the mapping of its ids (id_maps_of_mount()) and gets the rest; `source` is
  * what it was found to be. */
-int volume_share(Grpc__Mount *mount, struct host_mount *bind, const struct share_source *source,
+int volume_share(Grpc__Mount *mount, struct host_mount *bind, const struct host_file *source,
 		 size_t index, const char *container_id, struct share *share,
 		 struct host_mounts *mounts, struct err *err);
 /* volumes_shm_size: the bytes of the tmpfs of the host that `spec` (may be NULL) binds to /dev/shm,
