@@ -2,12 +2,11 @@
 """The images that containerd's CRI integration tests ask for, as small as they can be."""
 
 import pathlib
-import subprocess
 
 import cri
 import ociimage
 
-SOURCES = pathlib.Path(__file__).resolve().parent
+STRESS = pathlib.Path(__file__).with_name("stress.c")
 GROUPS = "root:x:0:\ndaemon:x:1:\nwheel:x:10:root\nnogroup:x:65534:\n"
 USERS = "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\n"
 CONTENT = "test_content\n"
@@ -27,15 +26,13 @@ def _alpine(root):
     (root / "bin/sh").symlink_to("/bin/busybox")
 
 
-def _program(name):
-    def tree(root):
-        subprocess.run(["cc", "-static", "-Os", "-s", "-o", root / name, SOURCES / f"{name}.c"], check=True)
-    return tree
+def _pause(root):
+    ociimage.program(ociimage.PAUSE, root / "pause")
 
 
 def _consumer(root):
     _busybox(root)
-    _program("stress")(root / "bin")
+    ociimage.program(STRESS, root / "bin/stress")
 
 
 def _copy_up(root):
@@ -58,7 +55,7 @@ VOLUMES = {folder: {} for folder in ("/test_dir", "C:/weird_test_dir", "/:colon_
 IMAGES = {
     "BusyBox": (_busybox, SHELL, {}),
     "Alpine": (_alpine, SHELL, {}),
-    "Pause": (_program("pause"), {"Entrypoint": ["/pause"]}, {}),
+    "Pause": (_pause, {"Entrypoint": ["/pause"]}, {}),
     "ResourceConsumer": (_consumer, {"Env": ["PATH=/bin"], "Cmd": ["sleep", "3600"]}, {}),
     "VolumeCopyUp": (_copy_up, {**SHELL, "Volumes": VOLUMES}, {}),
     "VolumeOwnership": (_ownership, {**SHELL, "Volumes": {"/test_dir": {}}}, {"test_dir": (65534, 65534)}),

@@ -15,23 +15,6 @@ import containerd
 import ociimage
 
 CACHE = containerd.CACHE
-PAUSE_SOURCE = """
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-static void end(int number) { (void)number; _exit(0); }
-static void reap(int number) { (void)number; while (waitpid(-1, NULL, WNOHANG) > 0); }
-
-int main(void)
-{
-    signal(SIGINT, end);
-    signal(SIGTERM, end);
-    signal(SIGCHLD, reap);
-    for (;;)
-        pause();
-}
-"""
 NGINX_CONFIG = """
 daemon off;
 worker_processes 1;
@@ -137,10 +120,7 @@ def _replace(root, programs):
 
 
 def pause(root):
-    with tempfile.TemporaryDirectory() as folder:
-        source = pathlib.Path(folder) / "pause.c"
-        source.write_text(PAUSE_SOURCE)
-        subprocess.run(["cc", "-static", "-Os", "-s", "-o", root / "pause", source], check=True)
+    ociimage.program(ociimage.PAUSE, root / "pause")
     return {"Entrypoint": ["/pause"], "User": "65535:65535"}
 
 
@@ -225,7 +205,7 @@ def repository(name):
 
 def _key():
     """Changes with whatever goes into the images."""
-    sources = [pathlib.Path(__file__), pathlib.Path(ociimage.__file__), pathlib.Path("/var/lib/dpkg/status")]
+    sources = [pathlib.Path(__file__), pathlib.Path(ociimage.__file__), ociimage.PAUSE, pathlib.Path("/var/lib/dpkg/status")]
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
 
 

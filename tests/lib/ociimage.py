@@ -16,6 +16,12 @@ import tempfile
 import urllib.parse
 
 MEDIA = "application/vnd.oci.image."
+PAUSE = pathlib.Path(__file__).with_name("pause.c")
+
+
+def program(source, path):
+    """Compile one file of C to a program that needs nothing else."""
+    subprocess.run(["cc", "-static", "-Os", "-s", "-o", path, source], check=True)
 
 
 def _digest(data):

@@ -43,7 +43,6 @@ OUTSIDE = f"kt{os.getpid() % 100000}v"
 IMAGE = "localhost/busybox:latest"
 IMAGE_USER = "localhost/user:latest"
 PAUSE = "localhost/pause:latest"
-PAUSE_SOURCE = "#include <unistd.h>\nint main(void) { for (;;) pause(); }\n"
 
 _numbers = itertools.count(1)
 
@@ -129,8 +128,7 @@ def fixture_archives(tmp_path_factory):
     ociimage.busybox(folder / "user.tar", IMAGE_USER, {"User": "1000:1000"})
     root = folder / "pause"
     root.mkdir()
-    (folder / "pause.c").write_text(PAUSE_SOURCE)
-    subprocess.run(["cc", "-static", "-Os", "-s", "-o", root / "pause", folder / "pause.c"], check=True)
+    ociimage.program(ociimage.PAUSE, root / "pause")
     ociimage.write(folder / "pause.tar", PAUSE, root, {"Entrypoint": ["/pause"]})
     return sorted(folder.glob("*.tar"))
 

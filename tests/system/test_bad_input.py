@@ -89,8 +89,7 @@ def test_no_agent(containerd, name, config, open_folder):
 
 def test_agent_that_hangs(containerd, name, config, open_folder):
     """A guest that boots and then only idles is given up after dial_timeout, not after twenty times that."""
-    (open_folder / "init.c").write_text("#include <unistd.h>\nint main(void) { for (;;) pause(); }\n")
-    subprocess.run(["cc", "-static", "-Os", "-s", "-o", open_folder / "init", open_folder / "init.c"], check=True)
+    ociimage.program(ociimage.PAUSE, open_folder / "init")
     (open_folder / "initrd").write_bytes(cpio.newc({"init": (open_folder / "init").read_bytes()}))
     path = config({"agent.kata": {"dial_timeout": 5}}, initrd=str(open_folder / "initrd"))
     error = refused(containerd, name, "--runtime-config-path", path, seconds=40)

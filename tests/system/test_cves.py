@@ -11,7 +11,7 @@ import stat
 import subprocess
 
 import pytest
-from conftest import IMAGE, daemon, kata, remove, unique
+from conftest import IMAGE, daemon, kata, ociimage, remove, unique
 
 pytestmark = pytest.mark.once  # what is tested is the runtime, whoever calls it
 
@@ -97,7 +97,7 @@ def fixture_folder(tmp_path_factory):
     for name in ("ro/file", "canary/file"):
         (folder / name).write_text(SECRET)
     (folder / "helper.c").write_text("#define _GNU_SOURCE\n#include <grp.h>\n" + HELPER)
-    subprocess.run(["cc", "-static", "-Os", "-s", "-o", folder / "tools/helper", folder / "helper.c"], check=True)
+    ociimage.program(folder / "helper.c", folder / "tools/helper")
     yield folder
     subprocess.run(["umount", folder / "canary"], check=True)
 

@@ -11,7 +11,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import IMAGE, Sandbox, kata, limit
+from conftest import IMAGE, Sandbox, kata, limit, ociimage
 from test_pod import Pod, fixture_shm  # pylint: disable=unused-import
 
 pytestmark = pytest.mark.once  # what is tested is the runtime, whoever calls it
@@ -101,7 +101,7 @@ class Volume:
 def fixture_watcher(tmp_path_factory):
     folder = tmp_path_factory.mktemp("watcher")
     (folder / "watcher.c").write_text(WATCHER)
-    subprocess.run(["cc", "-static", "-Os", "-s", "-o", folder / "watcher", folder / "watcher.c"], check=True)
+    ociimage.program(folder / "watcher.c", folder / "watcher")
     return folder
 
 
