@@ -127,13 +127,41 @@ void containerd_open(struct containerd *c)
 	containerd_listen(c);
 }
 
-void containerd_close(struct containerd *c)
+static bool is_served(const char *path)
 {
-	ttrpc_client_free(c->client);
+	_cleanup_(closep) int fd = fd_unix_connect(path);
+
+	return fd >= 0;
+}
+
+/* They are outside of our folder: nobody else would remove them. */
+static void end_daemon(struct containerd *c)
+{
+	_cleanup_(freep) bool *served = xcalloc(c->sockets.n + 1, sizeof(bool));
+
+	for (size_t i = 0; i < c->sockets.n; i++)
+		served[i] = is_served(c->sockets.v[i]);
 	if (c->daemon > 0) {
 		kill(c->daemon, SIGKILL);
 		spawn_wait(c->daemon);
 	}
+	for (size_t i = 0; i < c->sockets.n; i++) {
+		const char *path = c->sockets.v[i];
+
+		if (is_served(path))
+			fail_msg("%s: a shim that was started is still there", path);
+		if (served[i])
+			unlink(path);
+		else if (fs_exists(path))
+			fail_msg("%s: a shim that has ended left it", path);
+	}
+}
+
+void containerd_close(struct containerd *c)
+{
+	ttrpc_client_free(c->client);
+	end_daemon(c);
+	strv_fini(&c->sockets);
 	ttrpc_server_free(c->events_server);
 	loop_free(c->loop);
 	strv_fini(&c->events);
@@ -204,6 +232,22 @@ static void exec_shim(struct containerd *c, const char *cwd, char *const *argv, 
 	_exit(127);
 }
 
+/* The path in what `start` says, in whichever form; the caller frees. NULL: it is an error. */
+static char *socket_in(const char *answer)
+{
+	const char *start = answer ? strstr(answer, "unix://") : NULL;
+
+	return start ? xstrndup(start + 7, strcspn(start + 7, "\"\n")) : NULL;
+}
+
+static void note_socket(struct containerd *c, const struct run *run)
+{
+	_cleanup_(freep) char *path = socket_in(run->out.data);
+
+	if (path)
+		strv_add(&c->sockets, path);
+}
+
 void containerd_run(struct containerd *c, const char *cwd, const void *input, size_t n_input,
 		    struct run *ret, ...)
 {
@@ -237,6 +281,7 @@ void containerd_run(struct containerd *c, const char *cwd, const void *input, si
 	close(err[0]);
 	ret->status = spawn_wait(pid);
 	alarm(0);
+	note_socket(c, ret);
 }
 
 void containerd_connect(struct containerd *c, const char *path)
@@ -264,7 +309,6 @@ char *containerd_start(struct containerd *c, const char *id, const char *bundle)
 {
 	_cleanup_(freep) char *path = NULL;
 	struct run run;
-	char *start, *end;
 
 	containerd_run(c, bundle, "", 0, &run, "-namespace", "testing", "-address", c->address,
 		       "-publish-binary", c->publish_binary, "-id", id, "start", NULL);
@@ -272,10 +316,8 @@ char *containerd_start(struct containerd *c, const char *id, const char *bundle)
 		print_message("%s", run.err.data);
 	assert_int_equal(run.status, 0);
 	assert_int_equal(run.err.len, 0);
-	start = strstr(run.out.data, "unix://");
-	assert_non_null(start);
-	end = start + strcspn(start, "\"\n");
-	path = xstrndup(start + 7, end - start - 7);
+	path = socket_in(run.out.data);
+	assert_non_null(path);
 	containerd_connect(c, path);
 	if (pid_in(bundle))
 		c->daemon = pid_in(bundle);

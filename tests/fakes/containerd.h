@@ -26,10 +26,12 @@ struct containerd {
 	struct ttrpc_client *client;
 	const char *service; /* of the task calls */
 	pid_t daemon;
+	struct strv sockets; /* that any `start` has answered with */
 };
 
 void containerd_open(struct containerd *c);
-/* containerd_close: ends what a test left running. */
+/* containerd_close: ends the daemon that a test left running and removes its socket. Those of
+ * others must have gone with them. */
 void containerd_close(struct containerd *c);
 /* containerd_listen, containerd_deaf: serve events, and no longer. */
 void containerd_listen(struct containerd *c);

@@ -155,6 +155,9 @@ static void test_addresses(void **state)
 	assert_string_not_equal(run.out.data, first);
 	other = read_file(bundle, "shim.pid");
 	assert_int_not_equal(atoi(other), pid);
+	run.out.data[strcspn(run.out.data, "\n")] = '\0';
+	containerd_connect(c, run.out.data + strlen("unix://"));
+	assert_int_equal(task_state(c, "c1", ""), -ENOENT);
 	kill(atoi(other), SIGTERM);
 	assert_int_equal(waitpid(atoi(other), NULL, 0), atoi(other));
 	run_fini(&run);

@@ -352,15 +352,21 @@ static void test_restart(void **state)
 	pod_remove(c, &pod);
 }
 
-/* The shim is killed: every call fails at once, nothing waits. */
+/* The shim is killed: every call fails at once, nothing waits. Its socket goes with `delete`. */
 static void test_shim_killed(void **state)
 {
 	struct containerd *c = *state;
 	struct pod pod;
+	struct run run;
 
 	pod_run(c, &pod, "exec sleep 1000", "exec sleep 1000");
 	kill(c->daemon, SIGKILL);
 	task_end_daemon(c);
+	containerd_run(c, pod.of[INFRA].bundle, "", 0, &run, "-namespace", "default", "-address",
+		       "", "-id", pod.of[INFRA].id, "-bundle", pod.of[INFRA].bundle, "delete",
+		       NULL);
+	assert_int_equal(run.status, 0);
+	run_fini(&run);
 	for (size_t i = 0; i < N_CONTAINERS; i++) {
 		assert_true(call_finish(c, &pod.of[i].wait) < 0);
 		assert_true(crio_signal(c, &pod.of[i], "", SIGTERM, NULL) < 0);
