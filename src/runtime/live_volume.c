@@ -2,9 +2,6 @@
 #include "runtime/live_volume.h"
 
 #include <errno.h>
-#include <sys/inotify.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "base/path.h"
@@ -12,34 +9,25 @@
 #include "runtime/spec_guest.h"
 #include "runtime/volume.h"
 #include "runtime/volume_snapshot.h"
+#include "runtime/volume_watch.h"
 
 /*
- * How it works: one inotify descriptor for the sandbox, one watch for each volume's folder, set
- * before the first copy is taken, so that no change is missed. A change marks the volume as dirty
- * and starts a coroutine, which lets kubelet finish (SETTLE), takes a snapshot and sends it, as
- * long as it is dirty: changes in quick succession become one. What has not really changed is not
- * sent. When it fails, it is tried again, less and less often, until the volume is released or the
- * sandbox is gone.
+ * How it works: each volume's folder is watched before the first copy is taken, so that no change
+ * is missed. A change marks the volume as dirty and starts a coroutine, which lets kubelet finish
+ * (SETTLE), takes a snapshot and sends it, as long as it is dirty: changes in quick succession
+ * become one. What has not really changed is not sent. When it fails, it is tried again, less and
+ * less often, until the volume is released or the sandbox is gone.
  *
  * The guest's copy has the owners that the mount maps to: each mapping has a copy of its own.
- *
- * A volume without a watch (the host's limits of inotify are reached, or its folder was replaced)
- * is looked at every POLL.
  */
 
-#define EVENTS    (IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ATTRIB)
 #define SETTLE    (10 * USEC_PER_MSEC)
 #define RETRY_MAX (30 * USEC_PER_SEC)
-#define POLL      (2 * USEC_PER_SEC)
-#define DATA      "..data"
 #define NAME_PART 64 /* of a volume's own name in that of its copy */
 
 struct live_volumes {
-	struct sandbox *sandbox;
 	struct list list; /* struct live_volume, those in use */
-	int fd;           /* of inotify; -1: none was to be had */
-	struct loop_io io;
-	struct loop_timer poll;
+	struct volume_watches watches;
 };
 
 struct live_volume {
@@ -50,11 +38,10 @@ struct live_volume {
 	struct ns_maps idmap; /* of the owners in the guest */
 	unsigned int n_users; /* containers */
 	unsigned int n_refs;  /* who looks at it: the users together, coroutines */
-	int watch;            /* -1: none */
-	struct timespec seen; /* the change of ..data that was looked at last, without a watch */
-	bool dirty;           /* may differ from what is in the guest */
-	bool updating;        /* keep_up() runs */
-	struct co_lock lock;  /* of what is in the guest */
+	struct volume_watch watch;
+	bool dirty;          /* may differ from what is in the guest */
+	bool updating;       /* keep_up() runs */
+	struct co_lock lock; /* of what is in the guest */
 	bool in_guest;
 	uint8_t digest[SHA256_SIZE]; /* of that */
 };
@@ -169,121 +156,21 @@ static void keep_up(void *arg)
 	unref(v);
 }
 
-/* --- watching --- */
-
-bool live_volume_concerns(uint32_t mask, const char *name)
+static void on_changed(struct volume_watch *watch)
 {
-	if (!(mask & EVENTS))
-		return false;
-	/* What kubelet is making or removing; it is the one that ..data names from then on. */
-	return !name || mask & IN_ATTRIB || streq(name, DATA) || !str_has_prefix(name, "..");
-}
-
-static void on_event(struct live_volumes *all, const struct inotify_event *event)
-{
-	bool lost = event->mask & IN_Q_OVERFLOW;
-	struct live_volume *v;
-
-	list_for_each (v, &all->list, link) {
-		if (!lost && v->watch != event->wd)
-			continue;
-		if (event->mask & IN_IGNORED)
-			v->watch = -1;
-		else if (lost || live_volume_concerns(event->mask, event->len ? event->name : NULL))
-			mark_dirty(v);
-	}
-}
-
-static void look(struct loop_timer *timer);
-
-/* The next look at those without a watch, when there are any. */
-static void plan_look(struct live_volumes *all)
-{
-	struct live_volume *v;
-
-	if (all->poll.loop)
-		return;
-	list_for_each (v, &all->list, link)
-		if (v->watch < 0) {
-			loop_timer_set(all->sandbox->loop, &all->poll, clock_after(POLL), look);
-			return;
-		}
-}
-
-static void on_inotify(struct loop_io *io, _unused_ uint32_t events)
-{
-	struct live_volumes *all = container_of(io, struct live_volumes, io);
-	char buffer[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
-	ssize_t n = read(all->fd, buffer, sizeof(buffer));
-
-	for (ssize_t at = 0; at + (ssize_t)sizeof(struct inotify_event) <= n;) {
-		const struct inotify_event *event = (const void *)(buffer + at);
-
-		on_event(all, event);
-		at += (ssize_t)(sizeof(*event) + event->len);
-	}
-	plan_look(all);
-}
-
-static void watch(struct live_volume *v)
-{
-	v->watch = inotify_add_watch(v->all->fd, v->path, EVENTS | IN_ONLYDIR);
-	/* Without any inotify that was logged already. */
-	if (v->watch < 0 && v->all->fd >= 0)
-		log_warn("volume %s: no inotify (%s): it is looked at every %u s", v->path,
-			 strerror(errno), (unsigned int)(POLL / USEC_PER_SEC));
-	plan_look(v->all);
-}
-
-static void look(struct loop_timer *timer)
-{
-	struct live_volumes *all = container_of(timer, struct live_volumes, poll);
-	struct live_volume *v;
-
-	list_for_each (v, &all->list, link) {
-		_cleanup_(freep) char *data = path_join(v->path, DATA);
-		struct stat st;
-
-		if (v->watch >= 0 || lstat(data, &st) < 0 ||
-		    !memcmp(&st.st_ctim, &v->seen, sizeof(v->seen)))
-			continue;
-		v->seen = st.st_ctim;
-		mark_dirty(v);
-	}
-	plan_look(all);
-}
-
-/* Two paths may lead to one folder, and then have one watch. */
-static void unwatch(struct live_volumes *all, int watch)
-{
-	struct live_volume *v;
-
-	list_for_each (v, &all->list, link)
-		if (v->watch == watch)
-			return;
-	if (watch >= 0)
-		inotify_rm_watch(all->fd, watch);
+	mark_dirty(container_of(watch, struct live_volume, watch));
 }
 
 /* --- use --- */
 
 static struct live_volumes *get_all(struct sandbox *s)
 {
-	struct live_volumes *all = s->live;
-
-	if (all)
-		return all;
-	all = s->live = xnew(struct live_volumes);
-	all->sandbox = s;
-	list_init(&all->list);
-	all->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	if (all->fd < 0)
-		log_warn("no inotify (%s; sysctl fs.inotify.max_user_instances): volumes are "
-			 "looked at every %u s",
-			 strerror(errno), (unsigned int)(POLL / USEC_PER_SEC));
-	else if (loop_io_add(s->loop, &all->io, all->fd, EPOLLIN, on_inotify) < 0)
-		all->fd = fd_close(all->fd);
-	return all;
+	if (!s->live) {
+		s->live = xnew(struct live_volumes);
+		list_init(&s->live->list);
+		volume_watches_init(&s->live->watches, s->loop, on_changed);
+	}
+	return s->live;
 }
 
 static struct live_volume *get(struct sandbox *s, const char *path, const struct ns_maps *idmap)
@@ -307,10 +194,9 @@ static struct live_volume *get(struct sandbox *s, const char *path, const struct
 			    path_is_id(part) ? part : "volume");
 	co_lock_init(&v->lock);
 	v->n_refs = 1;
-	v->watch = -1;
 	v->dirty = true;
 	list_add_tail(&all->list, &v->link);
-	watch(v);
+	volume_watch_add(&all->watches, &v->watch, v->path);
 	return v;
 }
 
@@ -341,12 +227,10 @@ static void put(struct live_volume *v)
 	v->all = NULL;
 	co_cond_wake_all(&v->sandbox->changed);
 	list_remove(&v->link);
-	unwatch(all, v->watch);
+	volume_watch_remove(&all->watches, &v->watch);
 	if (list_empty(&all->list)) {
 		v->sandbox->live = NULL;
-		loop_timer_cancel(&all->poll);
-		loop_io_remove(&all->io);
-		fd_close(all->fd);
+		volume_watches_fini(&all->watches);
 		free(all);
 	}
 	if (sandbox_usable(v->sandbox, NULL) >= 0)

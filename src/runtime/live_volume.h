@@ -22,7 +22,3 @@
 int live_volumes_prepare(struct container *c, Grpc__Spec *spec, uint64_t deadline, struct err *err);
 /* live_volumes_release: those of `c`. What nobody uses any more goes in the guest, too, later. */
 void live_volumes_release(struct container *c);
-
-/* live_volume_concerns: is what inotify tells of the entry `name` of a volume (NULL: the volume
- * itself) a change of what is in it? Pure. */
-bool live_volume_concerns(uint32_t mask, const char *name);

@@ -9,6 +9,7 @@
 #include "runtime/live_volume.h"
 #include "runtime/sandbox_fixture.h"
 #include "runtime/volume_snapshot.h"
+#include "runtime/volume_watch.h"
 
 #define PLUGIN "/run/pods/u/volumes/kubernetes.io~configmap"
 #define VOLUME PLUGIN "/cfg"
@@ -469,7 +470,7 @@ static void concerns(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		if (live_volume_concerns(rows[i].mask, rows[i].name) != rows[i].wanted)
+		if (volume_watch_concerns(rows[i].mask, rows[i].name) != rows[i].wanted)
 			fail_msg("row %zu", i);
 }
 
