@@ -3,8 +3,6 @@
 namespace of its own. Nothing of it is left when it ends."""
 
 import itertools
-import json
-import os
 import pathlib
 import re
 import subprocess
@@ -13,13 +11,14 @@ import threading
 import time
 
 import containerd
+from netspace import Netspace
 
 CNI_PLUGINS = "/usr/lib/cni"
 CNI_STATE = pathlib.Path("/var/lib/cni")  # of host-local, as the tests expect
 REGISTRY = "localhost:5000"
 PAUSE = f"{REGISTRY}/pause:latest"
 RESTART = 1.5  # seconds without the daemon when it has ended: longer than a second, at which the tests look
-_subnets = itertools.count(100)  # 10.N: nodes that run at the same time share CNI_STATE, where the tests look for addresses
+_networks = itertools.count(100)  # nodes that run at the same time share CNI_STATE, where the tests look for addresses
 IDS = re.compile(rb"\b[0-9a-f]{64}\b")
 
 
@@ -34,8 +33,7 @@ class Node(containerd.Containerd):
         self.handler = handler
         self.config = config
         self.archives = archives
-        self.namespace = f"/run/netns/{name}"
-        self.subnet = f"10.{next(_subnets) % 256}.0.0/16"
+        self.netspace = Netspace(name, next(_networks) % 256)
         self.registry = None
         self.stopping = threading.Event()
         self.keeper = threading.Thread(target=self._keep, daemon=True)
@@ -81,22 +79,10 @@ disabled_plugins = ["io.containerd.snapshotter.v1.blockfile", "io.containerd.sna
         hosts.parent.mkdir(parents=True, exist_ok=True)
         hosts.write_text(f'server = "http://{REGISTRY}"\n')
         (self.dir / "cni").mkdir(exist_ok=True)
-        (self.dir / "cni/10-pods.conflist").write_text(json.dumps({
-            "cniVersion": "1.0.0", "name": self.name,
-            "plugins": [
-                {"type": "bridge", "bridge": "cni0", "isGateway": True, "hairpinMode": True,
-                 "ipam": {"type": "host-local", "dataDir": str(self._addresses),
-                          "ranges": [[{"subnet": self.subnet}], [{"subnet": "fd00:88::/64"}]],
-                          "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}},
-                {"type": "portmap", "capabilities": {"portMappings": True}},
-            ]}))
-
-    @property
-    def _addresses(self):
-        return CNI_STATE / self.name
+        (self.dir / "cni/10-pods.conflist").write_text(self.netspace.cni(CNI_STATE / self.name))
 
     def _in_namespace(self):
-        return ["nsenter", f"--net={self.namespace}"]
+        return self.netspace.command()
 
     def _start_registry(self):
         program = pathlib.Path(__file__).with_name("registry.py")
@@ -116,8 +102,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.blockfile", "io.containerd.sna
             raise
 
     def _start(self):
-        subprocess.run(["ip", "netns", "add", self.name], check=True)
-        subprocess.run(["ip", "-n", self.name, "link", "set", "lo", "up"], check=True)
+        self.netspace.create()
         self._start_registry()
         self.program = self.dir / self.name
         self.program.symlink_to(self.bin / "containerd")
@@ -141,8 +126,9 @@ disabled_plugins = ["io.containerd.snapshotter.v1.blockfile", "io.containerd.sna
             self.registry.kill()
             self.registry.communicate()
         super().stop()
-        subprocess.run(["ip", "netns", "delete", self.name], check=False)
-        subprocess.run(["rm", "-rf", self._addresses], check=False)
+        if self.netspace.exists():
+            self.netspace.delete()
+        subprocess.run(["rm", "-rf", CNI_STATE / self.name], check=False)
         for folder in [CNI_STATE, *pathlib.Path("/sys/fs/cgroup").glob("*/k8s.io")]:
             try:
                 folder.rmdir()

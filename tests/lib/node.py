@@ -68,7 +68,7 @@ class Node:
         self.report = report
         self.folder = NODES / name
         self.long_name = f"kata-node-{name}"  # of all that lies outside the folder
-        self.netspace = Netspace(self.long_name)
+        self.netspace = Netspace(self.long_name, nodeconfig.NETWORK)
         self.socket = self.folder / "containerd.sock"
         self.kubeconfig = self.folder / "pki/admin.kubeconfig"
         self.daemons = {part: Daemon(self.folder, part) for part in DAEMONS}
@@ -253,7 +253,7 @@ class Node:
             "kubelet.json": json.dumps(nodeconfig.kubelet(self.folder, self.long_name)),
             "proxy.json": json.dumps(nodeconfig.proxy(self.folder)),
             "registry.json": json.dumps(nodeconfig.registry(self.folder)),
-            "cni/10-pods.conflist": json.dumps(nodeconfig.cni(self.folder, self.long_name, self.netspace.has_ipv6())),
+            "cni/10-pods.conflist": self.netspace.cni(self.folder / "cni-addresses"),
             "certs.d/_default/hosts.toml":
                 f'[host."http://127.0.0.1:{nodeconfig.REGISTRY_PORT}"]\ncapabilities = ["pull", "resolve"]\n',
             "resolv.conf": f"nameserver {nodeconfig.DNS_ADDRESS}\n",

@@ -3,10 +3,10 @@
 
 import json
 
-from netspace import Netspace
+from netspace import Netspace, addresses
 
-ADDRESS, ADDRESS6 = Netspace.ADDRESS, Netspace.ADDRESS6
-PODS, PODS6 = "10.88.0.0/16", "fd00:88::/64"
+NETWORK = 88
+ADDRESS, ADDRESS6 = addresses(NETWORK)
 SERVICES, SERVICES6 = "10.96.0.0/16", "fd00:96::/112"
 API_ADDRESS, DNS_ADDRESS = "10.96.0.1", "10.96.0.10"
 API_PORT, REGISTRY_PORT = 6443, 5000
@@ -108,22 +108,6 @@ netns_mounts_under_state_dir = true
 {bin_dir}
 conf_dir = "{folder}/cni"
 {registry}{_handlers(cri, generation, shim, kata_config)}"""
-
-
-def cni(folder, name, ipv6):
-    """The network of pods, of that name: a bridge, addresses of both families, host ports."""
-    ranges = [[{"subnet": PODS, "gateway": ADDRESS, "rangeEnd": "10.88.255.250"}]]
-    routes = [{"dst": "0.0.0.0/0"}]
-    if ipv6:
-        ranges.append([{"subnet": PODS6, "gateway": ADDRESS6, "rangeEnd": "fd00:88::fff0"}])
-        routes.append({"dst": "::/0"})
-    return {
-        "cniVersion": "1.0.0", "name": name,
-        "plugins": [
-            {"type": "bridge", "bridge": Netspace.BRIDGE, "isGateway": True, "hairpinMode": True,
-             "ipam": {"type": "host-local", "dataDir": f"{folder}/cni-addresses", "ranges": ranges, "routes": routes}},
-            {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True},
-        ]}
 
 
 def registry(folder):
