@@ -8,7 +8,6 @@ handler `kata`, and runc) and a registry from which every image is pulled. Sever
 machine: all that a node has outside its folder bears its name. It outlives the process that starts it, until stop().
 """
 
-import contextlib
 import http.client
 import json
 import os
@@ -28,12 +27,12 @@ import pki
 from daemons import Daemon
 from kubeapi import wait
 from netspace import Netspace
+from nodegroup import NodeGroup
 from patience import limit
 
 NODES = daemon.CACHE / "nodes"
 DAEMONS = ("etcd", "registry", "containerd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy",
            "dns", "kubelet")
-CGROUPS = pathlib.Path("/sys/fs/cgroup")
 CNI_RESULTS = pathlib.Path("/var/lib/cni/results")
 CONTAINER_LOGS = pathlib.Path("/var/log/containers")
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
@@ -49,13 +48,6 @@ def programs():
     return folder
 
 
-def _hierarchies():
-    """Where control groups are made: every hierarchy of version 1, or the one of version 2."""
-    if (CGROUPS / "cgroup.controllers").exists():
-        return [CGROUPS]
-    return [folder for folder in CGROUPS.iterdir() if (folder / "cgroup.procs").exists() and not folder.is_symlink()]
-
-
 class Node:
     """See above. `report` is told what happens, for a person who waits."""
 
@@ -69,6 +61,7 @@ class Node:
         self.folder = NODES / name
         self.long_name = f"kata-node-{name}"  # of all that lies outside the folder
         self.netspace = Netspace(self.long_name, nodeconfig.NETWORK)
+        self.group = NodeGroup(self.long_name)
         self.socket = self.folder / "containerd.sock"
         self.kubeconfig = self.folder / "pki/admin.kubeconfig"
         self.daemons = {part: Daemon(self.folder, part) for part in DAEMONS}
@@ -196,7 +189,7 @@ class Node:
         subprocess.run(["mount", "--make-shared", self.folder], check=True)
         self.netspace.create()
         self.netspace.run("ip", "addr", "add", f"{nodeconfig.DNS_ADDRESS}/32", "dev", "lo")
-        self._make_cgroup()
+        self.group.make()
         self._write_files(image)
         commands = nodeconfig.commands(self.folder, self.name, kube, self.netspace.has_ipv6())
         commands["kubelet"] = self._with_own_sysctls(commands["kubelet"])
@@ -286,18 +279,6 @@ class Node:
         script += 'exec "$@"'
         return ["unshare", "--mount", "--propagation", "unchanged", "sh", "-ec", script, "kubelet", *command]
 
-    def _make_cgroup(self):
-        for hierarchy in _hierarchies():
-            group = hierarchy / self.long_name
-            group.mkdir(exist_ok=True)
-            for limit_file in ("cpuset.cpus", "cpuset.mems"):
-                if (hierarchy / limit_file).exists():
-                    (group / limit_file).write_text((hierarchy / limit_file).read_text())
-            if (hierarchy / "cgroup.subtree_control").exists() and hierarchy == CGROUPS:
-                controllers = " ".join(f"+{c}" for c in (hierarchy / "cgroup.controllers").read_text().split())
-                for parent in (hierarchy, group):
-                    (parent / "cgroup.subtree_control").write_text(controllers)
-
     # --- stop ---
 
     def stop(self):
@@ -316,7 +297,7 @@ class Node:
             self._api = None
         self._images = None
         self._unmount()
-        self._remove_cgroups()
+        self.group.remove(self.report)
         if self.netspace.exists():
             self.netspace.delete()
         for link in CONTAINER_LOGS.glob("*.log") if CONTAINER_LOGS.exists() else ():
@@ -363,9 +344,7 @@ class Node:
         def rest():
             found = set(self.netspace.processes() if self.netspace.exists() else [])
             found.update(kata.processes(rf"-address {re.escape(str(self.socket))}\b"))
-            for group in self._cgroups():
-                with contextlib.suppress(FileNotFoundError):
-                    found.update(map(int, (group / "cgroup.procs").read_text().split()))
+            found.update(self.group.processes())
             return found - {os.getpid(), 0}
 
         for number in (15, 9):
@@ -386,18 +365,6 @@ class Node:
     def _unmount(self):
         for path in reversed(self._mounts()):
             subprocess.run(["umount", "-l", path], check=False)
-
-    def _cgroups(self):
-        """Those of the node, the inner ones first."""
-        return [pathlib.Path(parent) for hierarchy in _hierarchies()
-                for parent, _, _ in os.walk(hierarchy / self.long_name, topdown=False)]
-
-    def _remove_cgroups(self):
-        for group in self._cgroups():
-            try:
-                group.rmdir()
-            except OSError as error:
-                self.report(f"cannot remove the control group {group}: {error.strerror}")
 
     def __enter__(self):
         return self.start()
