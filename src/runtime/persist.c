@@ -24,13 +24,15 @@
 static const struct {
 	const char *key;
 	size_t offset;
+	bool late; /* it came later than the others */
 } strings[] = {
-	{"id", offsetof(struct persist, id)},
-	{"state", offsetof(struct persist, state)},
-	{"netns", offsetof(struct persist, netns)},
-	{"reason", offsetof(struct persist, reason)},
-	{"config_file", offsetof(struct persist, config_file)},
-	{"owner", offsetof(struct persist, owner)},
+	{"id", offsetof(struct persist, id), false},
+	{"state", offsetof(struct persist, state), false},
+	{"netns", offsetof(struct persist, netns), false},
+	{"reason", offsetof(struct persist, reason), false},
+	{"config_file", offsetof(struct persist, config_file), false},
+	{"owner", offsetof(struct persist, owner), true},
+	{"socket", offsetof(struct persist, socket), true},
 };
 
 static const struct {
@@ -207,8 +209,7 @@ static int parse_object(const json_t *object, struct persist *p)
 	for (size_t i = 0; i < ARRAY_SIZE(strings); i++) {
 		const json_t *value = json_object_get(object, strings[i].key);
 
-		/* It came later than the others. */
-		if (!value && streq(strings[i].key, "owner"))
+		if (!value && strings[i].late)
 			continue;
 		if (!json_is_string(value))
 			return -EINVAL;
@@ -358,6 +359,7 @@ static int save_inherited(const struct persist *p, const struct persist *left, s
 	struct persist both = *left; /* borrowed */
 
 	both.owner = p->owner;
+	both.socket = p->socket;
 	both.state = p->state;
 	drop_shim(&both);
 	for (size_t i = 0; i < p->n_processes && both.n_processes < PERSIST_PIDS_MAX; i++)

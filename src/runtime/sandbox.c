@@ -219,6 +219,11 @@ int sandbox_new(struct loop *loop, struct config *config, const char *id, const 
 	return 0;
 }
 
+void sandbox_set_socket(struct sandbox *s, const char *path)
+{
+	persist_set(&s->disk.socket, path);
+}
+
 void sandbox_ref(struct sandbox *s)
 {
 	s->n_refs++;

@@ -58,21 +58,11 @@ static void on_signal(struct loop_signal *source, int signo)
 
 /* --- what dead shims have left --- */
 
-static void remove_socket(void *arg, const char *id)
-{
-	const struct daemon *d = arg;
-	_cleanup_(freep) char *path = address_path(d->serve->caller->socket_dir,
-						   d->serve->caller->address,
-						   d->serve->options->namespace, id);
-
-	address_remove_stale(path);
-}
-
 static int sweep_in_child(void *arg, _unused_ void *reply)
 {
 	const struct daemon *d = arg;
 
-	sandbox_sweep(d->serve->id, remove_socket, arg);
+	sandbox_sweep(d->serve->id, address_remove_stale);
 	return 0;
 }
 
@@ -108,6 +98,7 @@ static int daemon_open(struct daemon *d, const struct serve *serve, struct err *
 		return err_set(err, r, "make an event loop");
 	shim_init(&d->shim, d->loop, serve->id, serve->options->namespace);
 	d->shim.bundle = serve->bundle;
+	d->shim.socket = serve->socket;
 	d->shim.config_path = serve->caller->config_path;
 	d->shim.crio = caller_is_crio(serve->caller);
 	r = loop_signal_add(d->loop, &d->terminate, SIGTERM, on_signal);

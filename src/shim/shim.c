@@ -41,8 +41,12 @@ static void linger_over(struct loop_timer *timer)
 
 void shim_init(struct shim *shim, struct loop *loop, const char *id, const char *namespace)
 {
-	*shim = (struct shim){
-		.loop = loop, .id = id, .namespace = namespace, .bundle = "", .config_path = ""};
+	*shim = (struct shim){.loop = loop,
+			      .id = id,
+			      .namespace = namespace,
+			      .bundle = "",
+			      .socket = "",
+			      .config_path = ""};
 	co_lock_init(&shim->boot);
 	list_init(&shim->waiters);
 }
@@ -222,6 +226,7 @@ static int boot_sandbox(struct shim *shim, const struct shim_boot *boot, struct 
 			err);
 	if (r < 0)
 		return r;
+	sandbox_set_socket(sandbox, shim->socket);
 	shim->booting = sandbox;
 	r = sandbox_start(sandbox, boot->spec, err);
 	shim->booting = NULL;

@@ -313,13 +313,14 @@ def test_without_delete(containerd, sandbox):
     try:
         Sandbox(containerd, other, "sleep", "600")
         deadline = time.monotonic() + limit(10)
-        while any(path.exists() for path in left):
-            assert time.monotonic() < deadline
+        while still := [path for path in left if path.exists()]:
+            assert time.monotonic() < deadline, still
             time.sleep(0.1)
         assert kata.qemu_of(other)
     finally:
         remove(containerd, other)
-    assert f"sandbox {sandbox.name}: its shim has ended" in containerd.log.read_text()
+    if not os.environ.get("KATA_TEST_SHARED"):  # or somebody else's sandbox has done it
+        assert f"sandbox {sandbox.name}: its shim has ended" in containerd.log.read_text()
 
 
 def test_interrupted_client(containerd, name):
