@@ -19,6 +19,9 @@ SYSCTLS = {"vm/overcommit_memory": 1, "vm/panic_on_oom": 0, "kernel/panic": 10, 
 RUNTIME_CLASSES = [
     {"kind": "RuntimeClass", "metadata": {"name": "kata"}, "handler": "kata",
      "overhead": {"podFixed": {"cpu": "250m", "memory": "350Mi"}}},
+    # For more pods than processors: as many as memory holds.
+    {"kind": "RuntimeClass", "metadata": {"name": "kata-many"}, "handler": "kata",
+     "overhead": {"podFixed": {"cpu": "10m", "memory": "350Mi"}}},
     {"kind": "RuntimeClass", "metadata": {"name": "kata-blk"}, "handler": "kata-blk"},
     {"kind": "RuntimeClass", "metadata": {"name": "kata-userns"}, "handler": "kata-userns"},
     {"kind": "RuntimeClass", "metadata": {"name": "runc"}, "handler": "runc"},
@@ -132,6 +135,8 @@ def kubelet(folder, cgroup):
         "oomScoreAdj": 0, "maxPods": 110,
         "resolvConf": f"{folder}/resolv.conf", "clusterDNS": [DNS_ADDRESS], "clusterDomain": "cluster.local",
         "syncFrequency": "10s", "nodeStatusUpdateFrequency": "5s", "serializeImagePulls": False,
+        # A pod of many containers asks as often.
+        "registryPullQPS": 0,
         "volumePluginDir": f"{folder}/volume-plugins", "podLogsDir": f"{folder}/pods",
         "runtimeRequestTimeout": "10m", "featureGates": FEATURE_GATES,
     }

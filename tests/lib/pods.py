@@ -90,14 +90,17 @@ class Pod:
         if status.get("phase") in ("Failed", "Succeeded"):
             raise RuntimeError(f"it has ended\n{self.describe()}")
 
-    def wait_running(self, seconds=START):
-        """Every container runs."""
-        def running(status):
-            self._fail_if_over(status)
-            states = status.get("containerStatuses", [])
-            return status.get("phase") == "Running" and states and all("running" in c["state"] for c in states)
+    def _running(self, status):
+        self._fail_if_over(status)
+        states = status.get("containerStatuses", [])
+        return status.get("phase") == "Running" and states and all("running" in c["state"] for c in states)
 
-        self.wait("Running", running, seconds)
+    def runs(self):
+        """Every container does, now."""
+        return self._running(self.status)
+
+    def wait_running(self, seconds=START):
+        self.wait("Running", self._running, seconds)
         return self
 
     def wait_ready(self, seconds=START):
