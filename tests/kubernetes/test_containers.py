@@ -3,6 +3,7 @@
 
 import json
 import re
+import time
 
 import kata
 import pods
@@ -228,11 +229,16 @@ def test_quality_of_service(pod):
         assert p.status["qosClass"] == want
 
 
-def test_many_containers(pod):
+def test_many_containers(pod, handler):
     """As many as a pod may sensibly have."""
     n = soak("KATA_TEST_CONTAINERS", 12, 100)
+    begin = time.monotonic()
     p = pod(wait=None, spec={"containers": [container(f"c{i}", f"echo {i}; exec sleep 100000") for i in range(n)]})
     p.wait_running(60 + 10 * n)
+    print(f"measured: {handler}: a pod of {n} containers runs after {time.monotonic() - begin:.1f} s")
     for i in (0, n // 2, n - 1):
         wait(f"the log of c{i}", lambda i=i: p.logs(f"c{i}") == f"{i}\n", 20)
     assert json.dumps(p.status).count('"running"') == n
+    begin = time.monotonic()
+    pod.clear()
+    print(f"measured: {handler}: it is gone after {time.monotonic() - begin:.1f} s")

@@ -121,7 +121,12 @@ def test_attach(pod, node):
     assert p.logs().endswith("got two\nend\n")
 
 
-def test_copy(pod, node, tmp_path):
+def rate(size, begin):
+    took = time.monotonic() - begin
+    return f"{size} MiB in {took:.0f} s, {size / took:.1f} MiB/s"
+
+
+def test_copy(pod, node, handler, tmp_path):
     """kubectl cp of a tree, to the pod and back, unchanged."""
     size = soak("KATA_TEST_COPY_MIB", 24, 1024)
     tree = tmp_path / "tree"
@@ -132,17 +137,22 @@ def test_copy(pod, node, tmp_path):
     (tree / "script").write_text("#!/bin/sh\necho ran\n")
     (tree / "script").chmod(0o755)
     p = pod()
+    begin = time.monotonic()
     node.kubectl("cp", str(tree), f"{p.name}:/tree", timeout=600)
+    print(f"measured: {handler}: kubectl cp to the pod, {rate(size, begin)}")
     assert p.output("/tree/script") == "ran"
+    begin = time.monotonic()
     node.kubectl("cp", f"{p.name}:/tree", str(tmp_path / "back"), timeout=600)
+    print(f"measured: {handler}: kubectl cp from the pod, {rate(size, begin)}")
     for i in range(8):
         assert (tmp_path / f"back/deep/er/{i}").read_bytes() == (tree / f"deep/er/{i}").read_bytes()
 
 
-def test_much_through_a_pipe(pod):
+def test_much_through_a_pipe(pod, handler):
     """Standard input to standard output: nothing is lost, nothing changes places."""
     size = soak("KATA_TEST_PIPE_MIB", 48, 1024)
     p = pod()
+    begin = time.monotonic()
     with subprocess.Popen(p.exec_command("cat", options=("-i",)), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         sent, got = hashlib.sha256(), hashlib.sha256()
 
@@ -162,6 +172,7 @@ def test_much_through_a_pipe(pod):
         feeder.join()
         assert process.wait(limit(60)) == 0
     assert count == size * MIB and got.digest() == sent.digest()
+    print(f"measured: {handler}: through cat and back, {rate(size, begin)}")
 
 
 def test_slow_reader(pod, handler):
