@@ -72,8 +72,9 @@ struct agent {
 	/* Owned by agent/storage/storage.c: mount point → struct storage. */
 	struct map storages;
 
-	/* Owned by agent/uevents.c: waiters for devices that appear. */
+	/* Owned by agent/uevents.c: waiters for devices that appear; children that load drivers. */
 	struct uevent_watch *uevents;
+	unsigned int n_loading;
 };
 
 /*

@@ -112,15 +112,9 @@ static void serve(void *arg)
 		 marked(MARK_SETTINGS), marked(MARK_CHANNEL));
 }
 
-static int load_present(_unused_ void *arg, _unused_ void *reply)
-{
-	return modules_load_present();
-}
-
-/* Drivers that the boot did not need; devices that appear later have their events. */
 static void load_drivers(_unused_ void *arg)
 {
-	co_run_child(load_present, NULL, NULL, 0, USEC_NEVER);
+	uevents_load_present(&agent);
 }
 
 /* An ordinary process leaves nothing running on the machine that it shares with others. What a call

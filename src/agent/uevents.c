@@ -8,8 +8,9 @@
 #include "base/log.h"
 #include "wire/netlink/uevent.h"
 
-#define POLL_INTERVAL    (100 * USEC_PER_MSEC)
-#define MODULE_LOAD_TIME (30 * USEC_PER_SEC)
+#define POLL_INTERVAL (100 * USEC_PER_MSEC)
+/* Of a driver that hangs; one that only gets little of a processor is through long before. */
+#define MODULE_LOAD_TIME (600 * USEC_PER_SEC)
 
 struct uevent_watch {
 	struct agent *agent;
@@ -32,17 +33,28 @@ static int load_in_child(void *arg, _unused_ void *reply)
 	return r < 0 ? r : 0;
 }
 
+/* Who waits for a device waits for this, too. */
+static int run_loader(struct agent *agent, int (*load)(void *arg, void *reply), void *arg)
+{
+	int r;
+
+	agent->n_loading++;
+	r = co_run_child(load, arg, NULL, 0, clock_after(MODULE_LOAD_TIME));
+	agent->n_loading--;
+	/* A driver that binds makes devices, whose events may have come before this. */
+	if (agent->uevents)
+		co_cond_wake_all(&agent->uevents->cond);
+	return r;
+}
+
 static void load_module(void *arg)
 {
 	struct module_load *load = arg;
 	int r;
 
-	r = co_run_child(load_in_child, load->modalias, NULL, 0, clock_after(MODULE_LOAD_TIME));
+	r = run_loader(load->agent, load_in_child, load->modalias);
 	if (r < 0)
 		log_warn("driver for %s: %s", load->modalias, strerror(-r));
-	/* A driver that binds makes devices, whose events may have come before this. */
-	if (load->agent->uevents)
-		co_cond_wake_all(&load->agent->uevents->cond);
 	free(load->modalias);
 	free(load);
 }
@@ -58,6 +70,19 @@ static void want_driver(struct agent *agent, const char *modalias)
 	load->agent = agent;
 	load->modalias = xstrdup(modalias);
 	co_start(agent->loop, load_module, load);
+}
+
+static int load_all_in_child(_unused_ void *arg, _unused_ void *reply)
+{
+	return modules_load_present();
+}
+
+void uevents_load_present(struct agent *agent)
+{
+	int r = run_loader(agent, load_all_in_child, NULL);
+
+	if (r < 0)
+		log_warn("drivers for what is there: %s", strerror(-r));
 }
 
 /* --- events --- */
@@ -112,8 +137,11 @@ int uevents_wait(struct agent *agent, uint64_t deadline)
 {
 	uint64_t now = clock_now();
 
-	if (now >= deadline)
-		return -ETIMEDOUT;
+	if (now >= deadline) {
+		if (!agent->n_loading)
+			return -ETIMEDOUT;
+		deadline = now + POLL_INTERVAL;
+	}
 	if (agent->uevents)
 		co_cond_wait(&agent->uevents->cond, MIN(deadline, now + POLL_INTERVAL));
 	else

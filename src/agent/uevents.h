@@ -13,6 +13,10 @@
  */
 void uevents_open(struct agent *agent);
 void uevents_close(struct agent *agent);
+/* uevents_load_present: in a coroutine: drivers that the boot did not need, for devices that are
+ * there. Those that appear later have their events. */
+void uevents_load_present(struct agent *agent);
 /* uevents_wait: in a coroutine: until an event or a short while has passed. -ETIMEDOUT only when
- * the monotonic deadline has. */
+ * the monotonic deadline has, and no driver is being loaded: on a loaded host a guest's clock goes
+ * on while the guest does not. */
 int uevents_wait(struct agent *agent, uint64_t deadline);

@@ -276,10 +276,10 @@ static const struct step steps[] = {
 	{"start the virtual machine", start_vm, stop_vm, START_TIMEOUT},
 	{"take the pod's loopback", boot_open_port_forward, boot_close_port_forward,
 	 NETWORK_TIMEOUT},
-	/* It watches the VM's progress instead of a clock. */
+	/* It watches the VM's progress instead of a clock; what follows takes the guest's pace. */
 	{"reach the agent", boot_dial_agent, boot_hang_up, 0},
-	{"create the sandbox in the guest", boot_create_in_guest, NULL, BOOT_GUEST_TIMEOUT},
-	{"configure the guest's network", boot_tell_network, NULL, BOOT_GUEST_TIMEOUT},
+	{"create the sandbox in the guest", boot_create_in_guest, NULL, 0},
+	{"configure the guest's network", boot_tell_network, NULL, 0},
 	{"forward the pod's loopback", boot_start_port_forward, NULL, SHORT_TIMEOUT},
 };
 

@@ -6,7 +6,16 @@
 
 #include "runtime/model.h"
 
+/*
+ * boot_guest_patience: how long a call of the boot may take in a guest that has taken boot_usec
+ * until its agent answered. The boot is the longest piece of work of them all: the next ones, a
+ * tenth of it, last as long only where the host has lost most of its time to others meanwhile.
+ */
 #define BOOT_GUEST_TIMEOUT (60 * USEC_PER_SEC)
+static inline uint64_t boot_guest_patience(uint64_t boot_usec)
+{
+	return MAX(BOOT_GUEST_TIMEOUT, 2 * boot_usec);
+}
 
 /* The virtio-serial port of the agent, where there is no vhost-vsock. */
 #define BOOT_AGENT_PORT "org.kata-containers.agent.0"

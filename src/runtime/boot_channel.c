@@ -161,15 +161,17 @@ int boot_dial_agent(void *context, struct err *err)
 		.arg = s,
 		.patience = s->config->agent.dial_timeout * USEC_PER_SEC,
 	};
+	uint64_t began = clock_now();
 	int r, fd;
 
 	r = agent_dial(&address, &life, &fd, err);
 	if (r < 0)
 		return r;
+	s->patience = boot_guest_patience(clock_now() - began);
 	r = agent_open(s->loop, fd, on_agent_closed, s, &s->agent, err);
 	if (r < 0)
 		return r;
-	return agent_learn(s->agent, clock_after(BOOT_GUEST_TIMEOUT), err);
+	return agent_learn(s->agent, clock_after(s->patience), err);
 }
 
 void boot_hang_up(void *context)

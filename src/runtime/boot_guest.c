@@ -82,7 +82,7 @@ static int fill_modules(const struct config *config, Grpc__CreateSandboxRequest 
 /* As large as the host's, but not larger than the memory that the VM may ever have. */
 static uint64_t shm_size(const struct sandbox *s)
 {
-	uint64_t size = volumes_shm_size(s->spec, s->deadline);
+	uint64_t size = volumes_shm_size(s->spec, clock_after(BOOT_GUEST_TIMEOUT));
 	uint64_t most = MAX(s->memory_mib, s->config->hypervisor.default_maxmemory) << 20;
 
 	return size ? MIN(size, most) : SHM_DEFAULT;
@@ -117,7 +117,7 @@ int boot_create_in_guest(void *context, struct err *err)
 	request.guest_hook_path = s->config->hypervisor.guest_hook_path;
 	r = fill_modules(s->config, &request, modules, err);
 	if (r >= 0)
-		r = agent_create_sandbox(s->agent, &request, s->deadline, err);
+		r = agent_create_sandbox(s->agent, &request, clock_after(s->patience), err);
 	grpc__storage__free_unpacked(shm, NULL);
 	return r;
 }

@@ -50,7 +50,7 @@ int boot_tell_network(void *context, struct err *err)
 {
 	struct sandbox *s = context;
 
-	return network_tell_guest(&s->network, s->agent, s->deadline, err);
+	return network_tell_guest(&s->network, s->agent, clock_after(s->patience), err);
 }
 
 static void log_refused(const char *why)

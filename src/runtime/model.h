@@ -77,6 +77,7 @@ struct sandbox {
 	char *id, *netns;
 	const Grpc__Spec *spec; /* during the boot */
 	uint64_t started_at, deadline;
+	uint64_t patience; /* µs that a call of the boot may take, see boot.h */
 	struct persist disk;
 	bool claimed; /* the folder of `disk` is ours */
 	struct share share;

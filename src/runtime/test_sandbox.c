@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The life of a sandbox: its boot, the failures of that, its end, and what a crash leaves. */
+#include "runtime/boot.h"
 #include "runtime/sandbox_fixture.h"
 
 /* --- the sunny path --- */
@@ -143,6 +144,21 @@ static void silent_guest(void **state)
 {
 	(void)state;
 	in_coroutine(silent_guest_body);
+}
+
+/* A guest that gets little of a processor is given time as its boot has shown. */
+static void patience_body(void)
+{
+	start();
+	assert_int_equal(sandbox->patience, BOOT_GUEST_TIMEOUT);
+	assert_int_equal(boot_guest_patience(200 * USEC_PER_SEC), 400 * USEC_PER_SEC);
+	stop();
+}
+
+static void patience(void **state)
+{
+	(void)state;
+	in_coroutine(patience_body);
 }
 
 static void dies_in_boot_body(void)
@@ -384,6 +400,6 @@ static void left(void **state)
 	in_coroutine(left_body);
 }
 
-SANDBOX_TESTS(TEST(life), TEST(execs), TEST(boot_failures), TEST(silent_guest), TEST(dies_in_boot),
-	      TEST(stopped_in_boot), TEST(bad_agents), TEST(liar), TEST(cleanup), TEST(same_id),
-	      TEST(left), TEST(inherit))
+SANDBOX_TESTS(TEST(life), TEST(execs), TEST(boot_failures), TEST(silent_guest), TEST(patience),
+	      TEST(dies_in_boot), TEST(stopped_in_boot), TEST(bad_agents), TEST(liar),
+	      TEST(cleanup), TEST(same_id), TEST(left), TEST(inherit))
