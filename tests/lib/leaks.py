@@ -19,9 +19,9 @@ FOLDERS = ("/run/vc", "/run/kata-containers", "/run/containerd/s", "/dev/shm", "
 KEPT = {"/run/vc", "/run/vc/vm", "/run/vc/sbs", "/run/kata-containers", "/run/kata-containers/shared",
         "/run/kata-containers/shared/sandboxes", "/run/kata-containers/run", "/run/containerd/s", "/run/netns", "/dev/shm",
         # What was learnt about the host, until the next boot.
-        "/run/kata-containers/kvm-probe", "/run/kata-containers/virtiofsd-flavour"}
-# What an allocator of addresses remembers of the last one.
-KEPT_NAMES = re.compile(r"last_reserved_ip\.\d+|lock")
+        "/run/kata-containers/kvm-probe", "/run/kata-containers/virtiofsd-flavour", "/run/vc/seccomp"}
+# What an allocator of addresses remembers of the last one; seccomp profiles that have been compiled.
+KEPT_NAMES = re.compile(r"last_reserved_ip\.\d+|lock|[0-9a-f]{64}-[\d.]+\.bpf")
 PROGRAMS = ("qemu-system", "virtiofsd", "containerd-shim")
 OUR_GROUPS = re.compile(r"/(kata|kt\d)[^/]*")
 # A kubelet's for all its pods.
