@@ -21,6 +21,7 @@
 #include "base/path.h"
 #include "bootstrap.pb-c.h"
 #include "containerd.h"
+#include "fakes/own_run.h"
 #include "types_containerd.pb-c.h"
 
 static int setup(void **state)
@@ -504,5 +505,7 @@ int main(void)
 	/* The sockets are in containerd's own folder. */
 	if (geteuid() != 0)
 		skip_program("needs root");
+	if (own_run_enter() < 0)
+		skip_program("needs namespaces");
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,6 +15,7 @@
 #include "base/fs.h"
 #include "base/path.h"
 #include "crio.h"
+#include "fakes/own_run.h"
 #include "google/protobuf/any.pb-c.h"
 #include "google/protobuf/empty.pb-c.h"
 #include "metrics_v2.pb-c.h"
@@ -446,5 +447,7 @@ int main(void)
 
 	if (geteuid() != 0)
 		skip_program("needs root");
+	if (own_run_enter() < 0)
+		skip_program("needs namespaces");
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

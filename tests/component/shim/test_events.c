@@ -16,6 +16,7 @@
 #include "base/fs.h"
 #include "base/path.h"
 #include "containerd.h"
+#include "fakes/own_run.h"
 #include "kernel/proc.h"
 #include "metrics_v2.pb-c.h"
 #include "sandbox.pb-c.h"
@@ -314,5 +315,7 @@ int main(void)
 
 	if (geteuid() != 0)
 		skip_program("needs root");
+	if (own_run_enter() < 0)
+		skip_program("needs namespaces");
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

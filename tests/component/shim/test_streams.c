@@ -20,6 +20,7 @@
 #include "base/path.h"
 #include "base/sha256.h"
 #include "containerd.h"
+#include "fakes/own_run.h"
 #include "google/protobuf/empty.pb-c.h"
 #include "shim.pb-c.h"
 
@@ -449,6 +450,8 @@ int main(void)
 
 	if (geteuid() != 0)
 		skip_program("needs root");
+	if (own_run_enter() < 0)
+		skip_program("needs namespaces");
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/path.h"
 #include "containerd.h"
+#include "fakes/own_run.h"
 #include "google/protobuf/any.pb-c.h"
 #include "google/protobuf/empty.pb-c.h"
 #include "metrics_v2.pb-c.h"
@@ -651,5 +652,7 @@ int main(void)
 
 	if (geteuid() != 0)
 		skip_program("needs root");
+	if (own_run_enter() < 0)
+		skip_program("needs namespaces");
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
