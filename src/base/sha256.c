@@ -95,6 +95,12 @@ void sha256_end(struct sha256 *s, uint8_t ret[SHA256_SIZE])
 		ret[i] = (uint8_t)(s->state[i / 4] >> (24 - 8 * (i % 4)));
 }
 
+void sha256_format(const uint8_t digest[SHA256_SIZE], char ret[SHA256_HEX_SIZE])
+{
+	for (size_t i = 0; i < SHA256_SIZE; i++)
+		snprintf(ret + 2 * i, 3, "%02x", digest[i]);
+}
+
 void sha256_hex(const void *p, size_t n, char ret[SHA256_HEX_SIZE])
 {
 	uint8_t digest[SHA256_SIZE];
@@ -103,6 +109,5 @@ void sha256_hex(const void *p, size_t n, char ret[SHA256_HEX_SIZE])
 	sha256_init(&s);
 	sha256_add(&s, p, n);
 	sha256_end(&s, digest);
-	for (size_t i = 0; i < SHA256_SIZE; i++)
-		snprintf(ret + 2 * i, 3, "%02x", digest[i]);
+	sha256_format(digest, ret);
 }

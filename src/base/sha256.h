@@ -19,5 +19,7 @@ void sha256_init(struct sha256 *s);
 void sha256_add(struct sha256 *s, const void *p, size_t n);
 /* sha256_end: the digest of everything added; s must be initialised again before further use. */
 void sha256_end(struct sha256 *s, uint8_t ret[SHA256_SIZE]);
+/* sha256_format: a digest as 64 lower-case digits and a NUL. */
+void sha256_format(const uint8_t digest[SHA256_SIZE], char ret[SHA256_HEX_SIZE]);
 /* sha256_hex: the digest of n bytes as 64 lower-case digits and a NUL. */
 void sha256_hex(const void *p, size_t n, char ret[SHA256_HEX_SIZE]);

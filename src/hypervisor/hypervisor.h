@@ -141,6 +141,24 @@ int vm_remove_device(struct vm *vm, const char *id, struct err *err);
  * when a step fails. */
 int vm_resize(struct vm *vm, uint32_t vcpus, uint64_t memory_mib, uint32_t *ret_vcpus,
 	      uint64_t *ret_memory_mib, struct err *err);
+/*
+ * Saved VMs, which others are restored from (design decision 9). A VM can be restored from one that
+ * has the same fingerprint.
+ *
+ * vm_fingerprint: a digest of everything that shapes the VM: the program that runs it, its files, its
+ * configuration, the devices that it was given so far. Not: its name. Before vm_set_memory().
+ * vm_set_memory: before vm_start(): the guest's memory is this file of memory_mib (borrowed), a memfd,
+ * and not a new one. `restored`: it has the memory of a saved VM, and what vm_start() starts waits for
+ * vm_load().
+ * vm_save: write all of the VM's state but for its memory to state_fd (borrowed). The guest has
+ * stopped then, for good.
+ * vm_load: go on from there.
+ */
+#define VM_FINGERPRINT_SIZE 65 /* with its NUL */
+int vm_fingerprint(const struct vm *vm, char ret[VM_FINGERPRINT_SIZE], struct err *err);
+int vm_set_memory(struct vm *vm, int fd, bool restored, struct err *err);
+int vm_save(struct vm *vm, int state_fd, struct err *err);
+int vm_load(struct vm *vm, int state_fd, struct err *err);
 void vm_get_pids(const struct vm *vm, struct vm_pids *ret);
 /* vm_alive: QEMU runs. vm_progress: a counter that grows as long as the guest shows signs of life
  * (console output, a vCPU that runs or would run if the host had a processor for it), so that a

@@ -92,7 +92,7 @@ static void console_args(const struct vm *vm, const struct cmdline_start *start,
 	strv_addf(args,
 		  "socket,id=charconsole0,path=%s/console.sock,server=on,wait=off,"
 		  "logfile=/dev/fdset/0,logappend=on",
-		  vm->config.run_dir);
+		  start->run_dir);
 	strv_add(args, "-device");
 	strv_add(args, "virtconsole,chardev=charconsole0,id=console0");
 	if (!vm->config.debug)
@@ -228,17 +228,17 @@ void cmdline_build(const struct vm *vm, const struct cmdline_start *start, struc
 
 	strv_add(args, c->hypervisor_path);
 	strv_add(args, "-name");
-	strv_addf(args, "sandbox-%s,debug-threads=on", c->id);
+	strv_addf(args, "sandbox-%s,debug-threads=on", start->id);
 	strv_add(args, "-uuid");
 	strv_add(args, start->uuid);
 	machine_args(vm, args);
 	strv_add(args, "-qmp");
-	strv_addf(args, "unix:%s/qmp.sock,server=on,wait=off", c->run_dir);
+	strv_addf(args, "unix:%s/qmp.sock,server=on,wait=off", start->run_dir);
 	strv_add(args, "-chardev");
 	strv_addf(args, "socket,id=monitor,fd=%d", start->monitor_fd);
 	strv_add(args, "-mon");
 	strv_add(args, "chardev=monitor,mode=control");
-	machine_memory_args(vm, args);
+	machine_memory_args(vm, start->memory_fd, args);
 	machine_cpu_args(vm, args);
 	bus_args(vm, args);
 	console_args(vm, start, args);
@@ -251,4 +251,8 @@ void cmdline_build(const struct vm *vm, const struct cmdline_start *start, struc
 	device_args(vm, args);
 	fixed_args(vm, args);
 	boot_args(c, args);
+	if (vm->restored) {
+		strv_add(args, "-incoming");
+		strv_add(args, "defer");
+	}
 }

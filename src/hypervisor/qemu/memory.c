@@ -4,8 +4,9 @@
 #include "hypervisor/qemu/cmdline.h"
 
 /*
- * Guest memory is a memfd of QEMU's own: it can be shared with vhost-user devices, and it is gone
- * with the process, whatever ends it (design decision 11).
+ * Guest memory is a memfd: it can be shared with vhost-user devices, and it is gone with the
+ * process, whatever ends it (design decision 11). QEMU makes it, unless the memory is to be saved or
+ * was: then it is ours, and QEMU, which knows files by name only, opens it through /proc.
  */
 
 void memory_backend(const struct vm *vm, const char *id, uint64_t mib, struct part *ret)
@@ -23,7 +24,17 @@ void memory_backend(const struct vm *vm, const char *id, uint64_t mib, struct pa
 		props_add_bool(&ret->props, "prealloc", true);
 }
 
-void machine_memory_args(const struct vm *vm, struct strv *args)
+static void memory_of_file(const struct vm *vm, const char *id, int fd, struct part *ret)
+{
+	ret->kind = PART_OBJECT;
+	props_add(&ret->props, "qom-type", "memory-backend-file");
+	props_add(&ret->props, "id", id);
+	props_add_number(&ret->props, "size", vm->config.memory_mib << 20);
+	props_addf(&ret->props, "mem-path", "/proc/self/fd/%d", fd);
+	props_add_bool(&ret->props, "share", true);
+}
+
+void machine_memory_args(const struct vm *vm, int memory_fd, struct strv *args)
 {
 	const struct vm_config *c = &vm->config;
 	struct part part = {0};
@@ -34,7 +45,10 @@ void machine_memory_args(const struct vm *vm, struct strv *args)
 			  c->memory_slots, c->max_memory_mib);
 	else
 		strv_addf(args, "%" PRIu64 "M", c->memory_mib);
-	memory_backend(vm, "dimm1", c->memory_mib, &part);
+	if (vm->memory_fd >= 0)
+		memory_of_file(vm, "dimm1", memory_fd, &part);
+	else
+		memory_backend(vm, "dimm1", c->memory_mib, &part);
 	part_to_args(&part, args);
 	part_fini(&part);
 }

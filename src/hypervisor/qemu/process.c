@@ -29,6 +29,7 @@
 
 #define MONITOR_FD QEMU_CHILD_FD_FIRST
 #define CONSOLE_FD (QEMU_CHILD_FD_FIRST + 1)
+#define MEMORY_FD  (QEMU_CHILD_FD_FIRST + 2)
 #define FDS_MAX    32 /* what spawn_start() takes */
 #define KILL_POLLS 2000
 
@@ -102,6 +103,8 @@ static int collect_fds(const struct vm *vm, struct start *s, struct err *err)
 
 	s->fds[s->n_fds++] = (struct spawn_fd){s->monitor[1], MONITOR_FD};
 	s->fds[s->n_fds++] = (struct spawn_fd){s->console[1], CONSOLE_FD};
+	if (vm->memory_fd >= 0)
+		s->fds[s->n_fds++] = (struct spawn_fd){vm->memory_fd, MEMORY_FD};
 	list_for_each (d, &vm->devices, link)
 		for (size_t i = 0; i < d->n_fds; i++) {
 			if (s->n_fds == FDS_MAX)
@@ -114,18 +117,31 @@ static int collect_fds(const struct vm *vm, struct start *s, struct err *err)
 
 static int make_args(const struct vm *vm, struct start *s, struct err *err)
 {
-	struct cmdline_start start = {.monitor_fd = MONITOR_FD, .console_fd = CONSOLE_FD};
 	char uuid[37];
-	struct stat st;
 
 	make_uuid(uuid);
-	start.uuid = uuid;
+	return process_args(vm, vm->config.id, vm->config.run_dir, uuid, &s->args, err);
+}
+
+int process_args(const struct vm *vm, const char *id, const char *run_dir, const char *uuid,
+		 struct strv *ret, struct err *err)
+{
+	struct cmdline_start start = {
+		.id = id,
+		.run_dir = run_dir,
+		.uuid = uuid,
+		.monitor_fd = MONITOR_FD,
+		.console_fd = CONSOLE_FD,
+		.memory_fd = MEMORY_FD,
+	};
+	struct stat st;
+
 	if (vm->config.image) {
 		if (stat(vm->config.image, &st) < 0)
 			return err_set(err, -errno, "image %s", vm->config.image);
 		start.image_size = (uint64_t)st.st_size;
 	}
-	cmdline_build(vm, &start, &s->args);
+	cmdline_build(vm, &start, ret);
 	return 0;
 }
 

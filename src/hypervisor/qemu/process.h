@@ -10,6 +10,9 @@
  * VM's consoles. *ret_monitor: our end of the monitor's socket, the caller's.
  */
 int process_start(struct vm *vm, int *ret_monitor, struct err *err);
+/* process_args: QEMU's arguments as process_start() passes them, for a VM of this name. */
+int process_args(const struct vm *vm, const char *id, const char *run_dir, const char *uuid,
+		 struct strv *ret, struct err *err);
 /* process_kill: SIGKILL and reap a child; blocks for as long as the kernel needs, at most 2 s. */
 void process_kill(pid_t pid);
 /* process_thread_busy: µs for which a thread ran or was ready to run and waited for a processor

@@ -149,13 +149,14 @@ int vm_new(struct loop *loop, const struct vm_config *config, const struct vm_li
 		.cache_noflush = config->block_cache_noflush,
 	};
 	list_init(&vm->devices);
+	vm->memory_fd = -1;
 	vm->qmp_usec = QEMU_QMP_USEC;
 	vm->unplug_usec = QEMU_UNPLUG_USEC;
 	co_cond_init(&vm->changed);
 	co_lock_init(&vm->resize_lock);
 	tail_init(&vm->console);
 	tail_init(&vm->messages);
-	vm->next_child_fd = QEMU_CHILD_FD_FIRST + 2;
+	vm->next_child_fd = QEMU_CHILD_FD_DEVICES;
 	r = cmdline_layout(vm, err);
 	if (r < 0)
 		return r;
@@ -171,6 +172,7 @@ static void vm_destroy(struct vm *vm)
 		device_free(d);
 	tail_fini(&vm->console);
 	tail_fini(&vm->messages);
+	fd_close(vm->memory_fd);
 	config_fini(&vm->config);
 	free(vm->shutdown_cause);
 	free(vm->death);
@@ -344,6 +346,7 @@ static void on_event(void *arg, const char *name, json_t *data)
 				vm->shutdown_cause = xstrdup(shutdown_reasons[i].text);
 	}
 	hotplug_on_event(vm, name, data);
+	snapshot_on_event(vm, name, data);
 }
 
 int vm_call_fd(struct vm *vm, const char *command, json_t *arguments, int fd, json_t **ret,
@@ -466,6 +469,7 @@ int vm_start(struct vm *vm, struct err *err)
 	list_for_each (d, &vm->devices, link)
 		for (size_t i = 0; i < d->n_fds; i++)
 			d->fds[i].fd = fd_close(d->fds[i].fd);
+	vm->memory_fd = fd_close(vm->memory_fd);
 	if (r == 0 && vm->state != VM_STARTING)
 		r = vm_dead(vm, err);
 	if (r == 0)

@@ -37,7 +37,15 @@ static int setup(_unused_ void **state)
 
 static char *render(void)
 {
-	struct cmdline_start start = {"1-2-3", 10, 11, 1 << 20};
+	struct cmdline_start start = {
+		.id = "sb",
+		.run_dir = "/run/vc/vm/sb",
+		.uuid = "1-2-3",
+		.monitor_fd = 10,
+		.console_fd = 11,
+		.memory_fd = 12,
+		.image_size = 1 << 20,
+	};
 	_cleanup_(strv_fini) struct strv args = {0};
 	struct buf b = {0};
 

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Saved virtual machines ("templates"), from which sandboxes are restored instead of booting. Kata's
+ * name for what makes them is the factory.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "cli/commands.h"
+#include "loop/co.h"
+#include "runtime/sandbox.h"
+#include "runtime/template_build.h"
+
+#define KEY_SHOWN 12 /* digits of a key: enough to tell one from another */
+
+/* --- init --- */
+
+struct init {
+	struct loop *loop;
+	struct config *config;
+	struct template template;
+	struct err *err;
+	int result;
+};
+
+static void says(_unused_ void *arg, const char *what)
+{
+	fprintf(stderr, "%s\n", what);
+}
+
+static void init_in_coroutine(void *arg)
+{
+	struct init *init = arg;
+	const struct template_progress progress = {.says = says};
+
+	init->result = template_build(init->loop, init->config, &progress, &init->template, init->err);
+	loop_quit(init->loop, 0);
+}
+
+static void print_ready(const struct init *init, uint64_t usec)
+{
+	const struct template *t = &init->template;
+
+	printf("template %.*s %s: %" PRIu64 " of %" PRIu64 " MiB", KEY_SHOWN, t->key,
+	       init->result > 0 ? "is ready" : "was there", t->memory_used >> 20,
+	       t->memory_size >> 20);
+	if (init->result > 0)
+		printf(", made in %.1f s", (double)usec / (double)USEC_PER_SEC);
+	putchar('\n');
+}
+
+static int run_init(struct config *config, struct err *err)
+{
+	struct init init = {.config = config, .err = err};
+	_cleanup_(loop_freep) struct loop *loop = NULL;
+	_cleanup_(closep) int left = -1;
+	uint64_t began = clock_now();
+	int r;
+
+	template_init(&init.template);
+	left = sandbox_private_mounts(err);
+	if (left < 0)
+		return left;
+	r = loop_new(&loop);
+	if (r < 0)
+		return err_set(err, r, "make an event loop");
+	init.loop = loop;
+	co_start(loop, init_in_coroutine, &init);
+	loop_run(loop);
+	if (init.result >= 0)
+		print_ready(&init, clock_now() - began);
+	template_fini(&init.template);
+	return init.result;
+}
+
+/* --- status and destroy --- */
+
+static void print_template(const char *root, const char *key)
+{
+	_cleanup_(template_fini) struct template t;
+	_cleanup_err_ struct err why = {0};
+
+	template_init(&t);
+	if (template_open(root, key, &t, &why) < 0) {
+		printf("%-*.*s  damaged: %s\n", KEY_SHOWN, KEY_SHOWN, key, err_text(&why));
+		return;
+	}
+	printf("%-*.*s  %6" PRIu64 "M  %6" PRIu64 "M  %8" PRIu64 "s\n", KEY_SHOWN, KEY_SHOWN, key,
+	       t.memory_size >> 20, (t.memory_used + t.state_size) >> 20,
+	       (clock_realtime() - MIN(t.created_at, clock_realtime())) / USEC_PER_SEC);
+}
+
+static int run_status(const struct config *config, struct err *err)
+{
+	const char *root = config->factory.template_path;
+	_cleanup_(strv_fini) struct strv keys = {0};
+	int r = template_list(root, &keys, err);
+
+	if (r < 0)
+		return r;
+	if (!config->factory.enable_template)
+		puts("templates are off (enable_template of [factory])");
+	if (!keys.n) {
+		printf("no template in %s\n", root);
+		return 0;
+	}
+	printf("%-*s  %7s  %7s  %9s\n", KEY_SHOWN, "TEMPLATE", "MEMORY", "TAKES", "AGE");
+	for (size_t i = 0; i < keys.n; i++)
+		print_template(root, keys.v[i]);
+	return 0;
+}
+
+static int run_destroy(const struct config *config, struct err *err)
+{
+	const char *root = config->factory.template_path;
+	_cleanup_(closep) int lock = template_lock(root, false, err);
+
+	return lock < 0 ? lock : template_remove(root, NULL, err);
+}
+
+/* --- the command --- */
+
+static int run_factory(struct cli *cli, struct err *err)
+{
+	_cleanup_(config_freep) struct config *config = NULL;
+	const char *what = cli->args.v[0];
+	int r;
+
+	r = load_config(cli, &config, err);
+	if (r < 0)
+		return CLI_FAILED;
+	if (cli_has(cli, "if-enabled") && !config->factory.enable_template)
+		return CLI_OK;
+	if (cli_has(cli, "allow-emulation"))
+		config->hypervisor.allow_emulation = true;
+	if (streq(what, "init"))
+		r = run_init(config, err);
+	else if (streq(what, "status"))
+		r = run_status(config, err);
+	else if (streq(what, "destroy"))
+		r = run_destroy(config, err);
+	else {
+		err_setx(err, -EINVAL, "factory: \"%s\" is not init, status or destroy", what);
+		return CLI_USAGE;
+	}
+	return r < 0 ? CLI_FAILED : CLI_OK;
+}
+
+static const struct cli_option options[] = {
+	{.name = "if-enabled", .help = "do nothing where enable_template is false"},
+	{.name = "allow-emulation",
+	 .help = "init: go on without KVM, emulated: without isolation guarantee"},
+	{.name = NULL},
+};
+
+const struct cli_command cmd_factory = {
+	.name = "factory",
+	.arguments = "init|status|destroy",
+	.summary = "Make, list or remove the saved virtual machine that sandboxes start from",
+	.details =
+		"init boots a virtual machine as the configuration describes it, saves it, and "
+		"publishes it\n"
+		"when a clone of it has passed. Sandboxes of the same shape are restored from it "
+		"instead of\n"
+		"booting, if enable_template is true. destroy leaves running sandboxes alone.",
+	.options = options,
+	.min_args = 1,
+	.max_args = 1,
+	.run = run_factory,
+};

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <inttypes.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/path.h"
+#include "runtime/blocking.h"
+#include "runtime/boot.h"
+#include "runtime/template.h"
+
+/*
+ * How it works: a sandbox whose VM has the fingerprint of a template does not boot: QEMU starts with
+ * a private copy of the template's memory and loads its state. The copy (in a child) and QEMU's start
+ * go on in coroutines of their own while the boot's next steps work on the host; the step that starts
+ * the VM then waits for both. Devices that no saved VM can have (shared folders) or that are the pod's
+ * own (network cards) are plugged in afterwards.
+ *
+ * Until the agent of the clone has answered and is fresh, the template is on trial: when something
+ * goes wrong before that, it is removed and the sandbox boots.
+ */
+
+#define MEMORY_NAME "kata-guest-memory"
+#define SEED_SIZE   64
+#define DROP_USEC   (10 * USEC_PER_SEC) /* for QEMU's start and the copy to be given up */
+
+struct restore {
+	struct sandbox *sandbox; /* counted while a coroutine is inside */
+	struct vm *vm;
+	struct template template;
+	int memory_fd; /* the clone's */
+	unsigned int n_inside;
+	bool copied;
+	int copy_result, result;
+	struct err err;
+};
+
+/* --- memory in a file --- */
+
+static int new_memory(uint64_t size, struct err *err)
+{
+	_cleanup_(closep) int fd = memfd_create(MEMORY_NAME, MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
+		return err_set(err, -errno, "make the guest's memory");
+	return TAKE_FD(fd);
+}
+
+static bool has_template(const struct sandbox *s)
+{
+	_cleanup_(template_fini) struct template t;
+
+	template_init(&t);
+	return template_open(s->config->factory.template_path, s->template_key, &t, NULL) == 0;
+}
+
+int boot_save_memory(void *context, struct err *err)
+{
+	struct sandbox *s = context;
+	int r;
+
+	r = vm_fingerprint(s->vm, s->template_key, err);
+	if (r < 0)
+		return r;
+	if (has_template(s))
+		return err_setx(err, -EALREADY, "there is a good template");
+	s->memory_fd = new_memory(s->memory_mib << 20, err);
+	return s->memory_fd < 0 ? s->memory_fd : vm_set_memory(s->vm, s->memory_fd, false, err);
+}
+
+void boot_forget_memory(void *context)
+{
+	struct sandbox *s = context;
+
+	s->memory_fd = fd_close(s->memory_fd);
+}
+
+/* --- the restore, beside the boot --- */
+
+static void leave(struct restore *t)
+{
+	struct sandbox *s = t->sandbox;
+
+	t->n_inside--;
+	co_cond_wake_all(&s->changed);
+	sandbox_unref(s);
+}
+
+static int copy_in_child(void *arg, _unused_ void *reply)
+{
+	const struct restore *t = arg;
+	uint64_t copied;
+
+	return template_copy_memory(t->template.memory_fd, t->memory_fd, t->template.memory_size,
+				    false, &copied);
+}
+
+static void copy_memory(void *arg)
+{
+	struct restore *t = arg;
+	uint64_t began = clock_now();
+
+	t->copy_result = blocking_run(copy_in_child, t, NULL, 0, t->sandbox->deadline);
+	t->copied = true;
+	log_debug("copied the template's memory: %" PRIu64 " us", clock_now() - began);
+	leave(t);
+}
+
+static void restore_vm(void *arg)
+{
+	struct restore *t = arg;
+	struct sandbox *s = t->sandbox;
+	uint64_t began = clock_now();
+
+	t->result = vm_start(t->vm, &t->err);
+	log_debug("QEMU answers: %" PRIu64 " us", clock_now() - began);
+	while (t->result == 0 && !t->copied)
+		co_cond_wait(&s->changed, USEC_NEVER);
+	if (t->result == 0 && t->copy_result < 0)
+		t->result = err_set(&t->err, t->copy_result, "copy the template's memory");
+	if (t->result == 0)
+		t->result = vm_load(t->vm, t->template.state_fd, &t->err);
+	log_debug("restored the VM: %" PRIu64 " us", clock_now() - began);
+	leave(t);
+}
+
+static void enter(struct restore *t, co_fn fn)
+{
+	t->n_inside++;
+	sandbox_ref(t->sandbox);
+	co_start(t->sandbox->loop, fn, t);
+}
+
+static void restore_free(struct restore *t)
+{
+	if (!t)
+		return;
+	template_fini(&t->template);
+	fd_close(t->memory_fd);
+	err_clear(&t->err);
+	free(t);
+}
+DEFINE_CLEANUP(struct restore *, restore_free)
+
+/* Memory that is to be there from the start, or in huge pages, is not copied page by page. */
+static bool can_be_restored(const struct sandbox *s)
+{
+	const struct config_hypervisor *h = &s->config->hypervisor;
+
+	return s->config->factory.enable_template && !s->boots && !h->enable_hugepages &&
+	       !h->enable_mem_prealloc;
+}
+
+static int open_template(struct sandbox *s, struct template *ret, struct err *err)
+{
+	const char *root = s->config->factory.template_path;
+	int r;
+
+	if (s->template_folder)
+		return template_open_at(s->template_folder, ret, err);
+	r = vm_fingerprint(s->vm, s->template_key, err);
+	if (r == 0)
+		r = template_open(root, s->template_key, ret, err);
+	if (r == -EBADMSG)
+		(void)template_remove(root, s->template_key, NULL);
+	return r;
+}
+
+int boot_find_template(void *context, struct err *err)
+{
+	struct sandbox *s = context;
+	_cleanup_(restore_freep) struct restore *t = NULL;
+	_cleanup_err_ struct err why = {0};
+	int r;
+
+	if (!can_be_restored(s))
+		return 0;
+	t = xnew(struct restore);
+	*t = (struct restore){.sandbox = s, .vm = s->vm, .memory_fd = -1};
+	template_init(&t->template);
+	r = open_template(s, &t->template, &why);
+	if (r < 0 && !s->template_folder) {
+		/* The first one on this host, or of this kind. */
+		if (r == -ENOENT)
+			log_info("there is no template for this sandbox: it boots");
+		else
+			log_warn("template: %s: the sandbox boots", err_text(&why));
+		return 0;
+	}
+	if (r < 0) {
+		err_move(err, &why);
+		return r;
+	}
+	if (t->template.memory_size != s->memory_mib << 20)
+		return err_setx(err, -EBADMSG, "the template is for a VM of another size");
+	t->memory_fd = new_memory(t->template.memory_size, err);
+	r = t->memory_fd < 0 ? t->memory_fd : vm_set_memory(s->vm, t->memory_fd, true, err);
+	if (r < 0)
+		return r;
+	s->was_restored = true;
+	enter(t, copy_memory);
+	enter(t, restore_vm);
+	s->restore = TAKE_PTR(t);
+	return 0;
+}
+
+/* Until both have left: the VM that they use is about to go. */
+void boot_drop_template(void *context)
+{
+	struct sandbox *s = context;
+	uint64_t deadline = clock_after(DROP_USEC);
+
+	if (!s->loop || !s->restore)
+		return;
+	if (s->restore->n_inside)
+		vm_stop(s->vm, NULL);
+	while (s->restore->n_inside && clock_now() < deadline)
+		co_cond_wait(&s->changed, deadline);
+	if (s->restore->n_inside)
+		log_error("the restore of the VM does not come to its end");
+	else
+		restore_free(s->restore);
+	s->restore = NULL;
+}
+
+int boot_await_restore(struct sandbox *s, struct err *err)
+{
+	struct restore *t = s->restore;
+
+	s->on_trial = true;
+	while (t->n_inside && clock_now() < s->deadline)
+		co_cond_wait(&s->changed, s->deadline);
+	if (t->n_inside)
+		return err_setx(err, -ETIMEDOUT, "the VM is not restored in time");
+	/* The clone has its own; a template that was removed meanwhile need not be kept. */
+	template_fini(&t->template);
+	t->memory_fd = fd_close(t->memory_fd);
+	if (t->result < 0)
+		err_move(err, &t->err);
+	return t->result;
+}
+
+/* --- a guest of its own --- */
+
+/*
+ * All clones begin with the same state of the random number generator, and with the time at which
+ * the template was saved. Both are mended before anything else happens in the guest.
+ */
+int boot_freshen(void *context, struct err *err)
+{
+	struct sandbox *s = context;
+	Grpc__ReseedRandomDevRequest seed = GRPC__RESEED_RANDOM_DEV_REQUEST__INIT;
+	Grpc__SetGuestDateTimeRequest date = GRPC__SET_GUEST_DATE_TIME_REQUEST__INIT;
+	uint8_t bytes[SEED_SIZE];
+	uint64_t now;
+	int r;
+
+	if (!s->restore)
+		return 0;
+	if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
+		return err_setx(err, -EIO, "no random numbers for the guest");
+	seed.data.data = bytes;
+	seed.data.len = sizeof(bytes);
+	r = agent_reseed_random(s->agent, &seed, s->deadline, err);
+	explicit_bzero(bytes, sizeof(bytes));
+	if (r < 0)
+		return r;
+	now = clock_realtime();
+	date.sec = (int64_t)(now / USEC_PER_SEC);
+	date.usec = (int64_t)(now % USEC_PER_SEC);
+	r = agent_set_date_time(s->agent, &date, s->deadline, err);
+	if (r < 0)
+		return r;
+	s->on_trial = false;
+	return 0;
+}
+
+bool boot_may_boot_instead(struct sandbox *s, const struct err *err)
+{
+	const char *root = s->config->factory.template_path;
+
+	if (!s->was_restored || s->template_folder || s->aborted)
+		return false;
+	log_warn("the sandbox could not be restored from its template, it boots: %s",
+		 err ? err_text(err) : "no reason is known");
+	if (s->on_trial && template_remove(root, s->template_key, NULL) == 0)
+		log_warn("template %.12s is removed", s->template_key);
+	s->on_trial = s->was_restored = false;
+	s->boots = true;
+	return true;
+}

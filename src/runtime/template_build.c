@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/template_build.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sys/random.h>
+
+#include "base/fd.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "runtime/blocking.h"
+#include "runtime/boot.h"
+
+/*
+ * How it works: the VM to be saved is a sandbox's, booted by the same steps but for what is a pod's
+ * own. So a builder that is killed leaves what a killed shim leaves, and it goes the same way. The
+ * clone that is tried is a whole sandbox.
+ */
+
+#define TEMPLATE_FEATURE "kata-c.template"
+#define PREPARE_TIMEOUT  (60 * USEC_PER_SEC)
+#define WRITE_TIMEOUT    (120 * USEC_PER_SEC)
+/* A guest that has just booted still has something to do. */
+#define SETTLE_STEP_USEC (600 * USEC_PER_MSEC)
+#define SETTLE_STEPS_MAX 20
+#define WHY_MAX          512 /* bytes of an error that a child reports */
+
+struct build {
+	struct loop *loop;
+	struct config *config;
+	const struct template_progress *progress;
+	const char *root;
+	char *folder;
+	char key[VM_FINGERPRINT_SIZE];
+	int memory_fd;
+	uint64_t memory_size;
+};
+
+static void say(const struct build *b, const char *what)
+{
+	log_debug("template: %s", what);
+	if (b->progress && b->progress->says)
+		b->progress->says(b->progress->arg, what);
+}
+
+static int new_sandbox(const struct build *b, const char *what, struct sandbox **ret, struct err *err)
+{
+	static const struct sandbox_listener listener = {0};
+	_cleanup_(freep) char *id = NULL;
+	uint64_t number = 0;
+
+	if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number))
+		return err_setx(err, -EIO, "no random numbers");
+	id = xasprintf("%s-%016" PRIx64, what, number);
+	return sandbox_new(b->loop, b->config, id, NULL, NULL, &listener, ret, err);
+}
+
+/* --- the VM to be saved --- */
+
+/* Drivers that every clone, or many, would load first. */
+static int prepare_guest(struct sandbox *s, struct err *err)
+{
+	const struct config_hypervisor *h = &s->config->hypervisor;
+	bool blk = streq(h->block_device_driver, "virtio-blk");
+	char *modules[] = {(char *)"virtio_net", (char *)(blk ? "virtio_blk" : "sd_mod")};
+	Grpc__PrepareTemplateRequest request = GRPC__PREPARE_TEMPLATE_REQUEST__INIT;
+
+	if (!agent_has(s->agent, TEMPLATE_FEATURE))
+		return err_setx(err, -ENOSYS, "the agent has no feature " TEMPLATE_FEATURE);
+	request.modules = modules;
+	request.n_modules = ARRAY_SIZE(modules);
+	return agent_prepare_template(s->agent, &request, clock_after(PREPARE_TIMEOUT), err);
+}
+
+static void settle(struct sandbox *s)
+{
+	uint64_t before = vm_progress(s->vm);
+
+	for (int i = 0; i < SETTLE_STEPS_MAX; i++) {
+		uint64_t now;
+
+		co_sleep(SETTLE_STEP_USEC);
+		now = vm_progress(s->vm);
+		if (now == before)
+			return;
+		before = now;
+	}
+	log_info("template: the guest does not come to rest, it is saved all the same");
+}
+
+static int save(struct build *b, struct sandbox *s, struct err *err)
+{
+	_cleanup_(closep) int state = -1;
+	int r;
+
+	r = prepare_guest(s, err);
+	if (r < 0)
+		return r;
+	/* Its next host begins a session of its own. */
+	agent_close(s->agent, "the virtual machine is saved");
+	settle(s);
+	say(b, "save it");
+	state = template_create_state(b->folder, err);
+	return state < 0 ? state : vm_save(s->vm, state, err);
+}
+
+static int boot_and_save(struct build *b, struct err *err)
+{
+	struct sandbox *s = NULL;
+	int r;
+
+	say(b, "boot a virtual machine");
+	r = new_sandbox(b, "template", &s, err);
+	if (r < 0)
+		return r;
+	s->purpose = SANDBOX_TO_SAVE;
+	r = sandbox_start(s, NULL, err);
+	snprintf(b->key, sizeof(b->key), "%s", s->template_key);
+	if (r == 0)
+		r = save(b, s, err);
+	if (r == 0) {
+		b->memory_fd = TAKE_FD(s->memory_fd);
+		b->memory_size = s->memory_mib << 20;
+	}
+	sandbox_stop(s, NULL);
+	sandbox_free(s);
+	return r;
+}
+
+/* --- its files --- */
+
+static int write_in_child(void *arg, void *reply)
+{
+	const struct build *b = arg;
+	_cleanup_err_ struct err err = {0};
+	int r = template_write(b->folder, b->memory_fd, b->memory_size, &err);
+
+	if (r < 0)
+		snprintf(reply, WHY_MAX, "%s", err_text(&err));
+	return r;
+}
+
+static int write_files(struct build *b, struct err *err)
+{
+	_cleanup_(freep) char *why = xcalloc(1, WHY_MAX);
+	int r = blocking_run(write_in_child, b, why, WHY_MAX, clock_after(WRITE_TIMEOUT));
+
+	if (r == 0)
+		return 0;
+	return *why ? err_setx(err, r, "%s", why) : err_set(err, r, "write the template");
+}
+
+/* --- a clone on trial --- */
+
+static int try_clone(struct build *b, struct err *err)
+{
+	struct sandbox *s = NULL;
+	int r;
+
+	say(b, "try a clone");
+	r = new_sandbox(b, "template-probe", &s, err);
+	if (r < 0)
+		return r;
+	s->template_folder = xstrdup(b->folder);
+	r = sandbox_start(s, NULL, err);
+	if (r == 0)
+		r = sandbox_ping(s, CALL_TIMEOUT, err);
+	sandbox_stop(s, NULL);
+	sandbox_free(s);
+	return r < 0 ? err_wrap(err, r, "a clone of the new template fails") : 0;
+}
+
+static int build(struct build *b, struct err *err)
+{
+	int r;
+
+	r = boot_and_save(b, err);
+	if (r == 0)
+		r = write_files(b, err);
+	if (r == 0)
+		r = try_clone(b, err);
+	return r < 0 ? r : template_commit(b->root, b->folder, b->key, err);
+}
+
+int template_build(struct loop *loop, struct config *config,
+		   const struct template_progress *progress, struct template *ret, struct err *err)
+{
+	struct build b = {
+		.loop = loop,
+		.config = config,
+		.progress = progress,
+		.root = config->factory.template_path,
+		.memory_fd = -1,
+	};
+	_cleanup_(closep) int lock = -1;
+	int r;
+
+	if (!config->factory.enable_template)
+		return err_setx(err, -ENOSYS, "templates are off: set enable_template = true in "
+					      "[factory] of the configuration");
+	lock = template_lock(b.root, false, err);
+	if (lock < 0)
+		return lock;
+	r = template_begin(b.root, &b.folder, err);
+	if (r < 0)
+		return r;
+	r = build(&b, err);
+	if (r == -EALREADY && *b.key)
+		err_clear(err);
+	if (r == 0 || (r == -EALREADY && *b.key))
+		r = template_open(b.root, b.key, ret, err) < 0 ? err->code : r == 0;
+	(void)fs_remove_all(b.folder);
+	free(b.folder);
+	fd_close(b.memory_fd);
+	return r;
+}
