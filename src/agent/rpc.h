@@ -79,6 +79,8 @@ RPC(copy_file);
 /* rpc_live_volume.c */
 RPC(update_live_volume);
 RPC(remove_live_volume);
+/* rpc_template.c */
+RPC(prepare_template);
 /* rpc_volume.c */
 RPC(add_swap);
 RPC(add_swap_path);

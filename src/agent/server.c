@@ -75,6 +75,7 @@ static const struct row agent_rows[] = {
 	{"CloseLoopback", rpc_close_loopback},
 	{"UpdateLiveVolume", rpc_update_live_volume},
 	{"RemoveLiveVolume", rpc_remove_live_volume},
+	{"PrepareTemplate", rpc_prepare_template},
 	/*
 	 * Not here: SetPolicy (no policy engine), MemAgentMemcgSet and MemAgentCompactSet (no
 	 * memory agent; no runtime calls them).
