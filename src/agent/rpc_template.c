@@ -10,9 +10,9 @@
 #include "loop/co.h"
 
 /*
- * A guest that is about to be saved, to become a sandbox only in its clones: what each of them would
- * need first is loaded, and what none of them needs is given back, since every page that was written
- * is copied for every clone.
+ * A guest that is about to be saved, to become a sandbox only in its clones: what each of them
+ * would need first is loaded, and what none of them needs is given back, since every page that was
+ * written is copied for every clone.
  */
 
 #define MODULES_WANTED_MAX 64U
@@ -40,7 +40,8 @@ RPC(prepare_template)
 
 	(void)response_;
 	if (!rpc_agent(call)->is_init)
-		return err_setx(err, -ENOSYS, "a template is a whole guest, which this agent does not have");
+		return err_setx(err, -ENOSYS,
+				"a template is a whole guest, which this agent does not have");
 	if (request->n_modules > MODULES_WANTED_MAX)
 		return err_setx(err, -E2BIG, "%zu modules, at most %u", request->n_modules,
 				MODULES_WANTED_MAX);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Saved virtual machines ("templates"), from which sandboxes are restored instead of booting. Kata's
- * name for what makes them is the factory.
+ * Saved virtual machines ("templates"), from which sandboxes are restored instead of booting.
+ * Kata's name for what makes them is the factory.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -37,7 +37,8 @@ static void init_in_coroutine(void *arg)
 	struct init *init = arg;
 	const struct template_progress progress = {.says = says};
 
-	init->result = template_build(init->loop, init->config, &progress, &init->template, init->err);
+	init->result = template_build(init->loop, init->config, &progress, &init->template,
+				      init->err);
 	loop_quit(init->loop, 0);
 }
 
@@ -83,15 +84,17 @@ static void print_template(const char *root, const char *key)
 {
 	_cleanup_(template_fini) struct template t;
 	_cleanup_err_ struct err why = {0};
+	uint64_t age;
 
 	template_init(&t);
 	if (template_open(root, key, &t, &why) < 0) {
 		printf("%-*.*s  damaged: %s\n", KEY_SHOWN, KEY_SHOWN, key, err_text(&why));
 		return;
 	}
+	age = clock_realtime() - MIN(t.created_at, clock_realtime());
 	printf("%-*.*s  %6" PRIu64 "M  %6" PRIu64 "M  %8" PRIu64 "s\n", KEY_SHOWN, KEY_SHOWN, key,
 	       t.memory_size >> 20, (t.memory_used + t.state_size) >> 20,
-	       (clock_realtime() - MIN(t.created_at, clock_realtime())) / USEC_PER_SEC);
+	       (uint64_t)(age / USEC_PER_SEC));
 }
 
 static int run_status(const struct config *config, struct err *err)

@@ -10,11 +10,6 @@ static int refuse(struct err *err, const char *name, const char *why)
 	return CLI_FAILED;
 }
 
-static int run_factory(_unused_ struct cli *cli, struct err *err)
-{
-	return refuse(err, "factory", "VM templates are not served yet, every sandbox boots");
-}
-
 static int run_direct_volume(_unused_ struct cli *cli, struct err *err)
 {
 	return refuse(err, "direct-volume", "direct-assigned volumes are not served yet");
@@ -39,7 +34,6 @@ static int run_policy(_unused_ struct cli *cli, struct err *err)
 					      .hidden = true,                         \
 					      .run = run_}
 
-UNSUPPORTED(factory, "factory", "init|destroy|status", "Manage VM templates", run_factory);
 UNSUPPORTED(direct_volume, "direct-volume", "add|remove|stats|resize", "Manage direct volumes",
 	    run_direct_volume);
 UNSUPPORTED(iptables, "iptables", "get|set", "Manage the guest's packet filter", run_iptables);

@@ -102,6 +102,12 @@ struct config_runtime {
 	uint32_t create_container_timeout; /* seconds */
 };
 
+/* [factory] */
+struct config_factory {
+	bool enable_template;
+	char *template_path;
+};
+
 struct config {
 	unsigned int refs;
 	char *file;          /* where it came from; "": built-in defaults */
@@ -109,6 +115,7 @@ struct config {
 	struct config_hypervisor hypervisor;
 	struct config_agent agent;
 	struct config_runtime runtime;
+	struct config_factory factory;
 };
 
 /* The search path, most important first; ends with NULL. */

@@ -11,9 +11,8 @@ static const struct {
 	const struct key *keys;
 	const size_t *n;
 } parts[] = {
-	{keys_hypervisor, &n_keys_hypervisor},
-	{keys_agent, &n_keys_agent},
-	{keys_runtime, &n_keys_runtime},
+	{keys_hypervisor, &n_keys_hypervisor}, {keys_agent, &n_keys_agent},
+	{keys_runtime, &n_keys_runtime},       {keys_factory, &n_keys_factory},
 	{keys_refused, &n_keys_refused},
 };
 

@@ -28,7 +28,7 @@
 #define NUMA         "guest NUMA is not served yet"
 #define RATE         "rate limits are not served yet"
 #define VHOST_USER   "vhost-user block devices are not served"
-#define TEMPLATE     "VM templates are not served yet"
+#define TEMPLATE     "write it into [factory] instead"
 #define TRACING      "tracing is not served yet"
 #define MEM_AGENT    "the memory agent is not served"
 #define ONE_VMM      "only QEMU with the Kata agent is served"
@@ -118,8 +118,6 @@ const struct key keys_refused[] = {
 
 	REFUSED(KEY_HYPERVISOR_FACTORY, "enable_template", KEY_BOOL, "false", TEMPLATE),
 	INERT(KEY_HYPERVISOR_FACTORY, "template_path", KEY_PATH, "\"\"", "enable_template"),
-	REFUSED(KEY_FACTORY, "enable_template", KEY_BOOL, "false", TEMPLATE),
-	INERT(KEY_FACTORY, "template_path", KEY_PATH, "\"\"", "enable_template"),
 	REFUSED(KEY_FACTORY, "vm_cache_number", KEY_UINT, "0", "a cache of VMs is not served"),
 	INERT(KEY_FACTORY, "vm_cache_endpoint", KEY_PATH, "\"\"", "vm_cache_number"),
 

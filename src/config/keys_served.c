@@ -17,6 +17,11 @@
 		.section = KEY_RUNTIME, .name = #key_, .type = type_, .fallback = fallback_, \
 		.offset = offsetof(struct config, runtime.key_), __VA_ARGS__                 \
 	}
+#define FACTORY(key_, type_, fallback_, ...)                                                 \
+	{                                                                                    \
+		.section = KEY_FACTORY, .name = #key_, .type = type_, .fallback = fallback_, \
+		.offset = offsetof(struct config, factory.key_), __VA_ARGS__                 \
+	}
 #define HV_ANNOTATION(name_) .annotation = "config.hypervisor." name_
 
 /* clang-format off */
@@ -198,8 +203,18 @@ const struct key keys_runtime[] = {
 		.annotation = "config.runtime.create_container_timeout",
 		.doc = "Seconds that making a container may take."),
 };
+
+const struct key keys_factory[] = {
+	FACTORY(enable_template, KEY_BOOL, "false", .annotation = "config.factory.enable_template",
+		.doc = "Restore sandboxes from a saved virtual machine instead of booting each "
+		       "(kata-runtime factory init makes it; without one they boot). The agent is reached over "
+		       "a serial port then. The annotation is not one of Kata's."),
+	FACTORY(template_path, KEY_PATH, "\"/run/vc/vm/template\"",
+		.doc = "The folder for saved virtual machines, best on a file system in memory."),
+};
 /* clang-format on */
 
 const size_t n_keys_hypervisor = ARRAY_SIZE(keys_hypervisor);
 const size_t n_keys_agent = ARRAY_SIZE(keys_agent);
 const size_t n_keys_runtime = ARRAY_SIZE(keys_runtime);
+const size_t n_keys_factory = ARRAY_SIZE(keys_factory);

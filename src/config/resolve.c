@@ -206,6 +206,8 @@ static int check_together(const struct config *config, struct err *err)
 	    !is_sector_size(h->block_device_physical_sector_size))
 		return err_setx(err, -EINVAL,
 				"a sector size must be 0 or a power of two from 512 on");
+	if (config->factory.enable_template && !*config->factory.template_path)
+		return err_setx(err, -EINVAL, "enable_template needs a template_path");
 	return check_bind_mounts(config, err);
 }
 

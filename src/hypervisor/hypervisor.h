@@ -145,14 +145,12 @@ int vm_resize(struct vm *vm, uint32_t vcpus, uint64_t memory_mib, uint32_t *ret_
  * Saved VMs, which others are restored from (design decision 9). A VM can be restored from one that
  * has the same fingerprint.
  *
- * vm_fingerprint: a digest of everything that shapes the VM: the program that runs it, its files, its
- * configuration, the devices that it was given so far. Not: its name. Before vm_set_memory().
- * vm_set_memory: before vm_start(): the guest's memory is this file of memory_mib (borrowed), a memfd,
- * and not a new one. `restored`: it has the memory of a saved VM, and what vm_start() starts waits for
- * vm_load().
- * vm_save: write all of the VM's state but for its memory to state_fd (borrowed). The guest has
- * stopped then, for good.
- * vm_load: go on from there.
+ * vm_fingerprint: a digest of everything that shapes the VM: the program that runs it, its files,
+ * its configuration, the devices that it was given so far. Not: its name. Before vm_set_memory().
+ * vm_set_memory: before vm_start(): the guest's memory is this file of memory_mib (borrowed), a
+ * memfd, and not a new one. `restored`: it has the memory of a saved VM, and what vm_start() starts
+ * waits for vm_load(). vm_save: write all of the VM's state but for its memory to state_fd
+ * (borrowed). The guest has stopped then, for good. vm_load: go on from there.
  */
 #define VM_FINGERPRINT_SIZE 65 /* with its NUL */
 int vm_fingerprint(const struct vm *vm, char ret[VM_FINGERPRINT_SIZE], struct err *err);

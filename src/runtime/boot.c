@@ -153,7 +153,8 @@ static void fill_vm_config(const struct sandbox *s, const char *run_dir, const c
 		.memory_slots = h->memory_slots,
 		.memory_prealloc = h->enable_mem_prealloc,
 		.hugepages = h->enable_hugepages,
-		.shared_memory = s->share.n_views > 0,
+		/* Known of a VM that is to be saved, too, which has no shared folders itself. */
+		.shared_memory = !streq(h->shared_fs, "none"),
 		.bridges = h->default_bridges,
 		.root_ports = h->pcie_root_port,
 		.block_device_driver = h->block_device_driver,
@@ -166,6 +167,18 @@ static void fill_vm_config(const struct sandbox *s, const char *run_dir, const c
 		.uid = h->uid,
 		.gid = h->gid,
 	};
+}
+
+/* Those of the machine itself, by which a saved one is known; what is the pod's comes later. */
+static int add_ports(struct sandbox *s, struct err *err)
+{
+	int r = boot_add_channel(s, err);
+
+	if (r >= 0)
+		r = boot_add_port(s, "log0", LOG_PORT_NAME, &s->log_fd, err);
+	if (r >= 0 && s->config->agent.debug_console_enabled)
+		r = boot_add_port(s, "shell0", SHELL_PORT_NAME, &s->shell_fd, err);
+	return r;
 }
 
 static int prepare_vm(void *context, struct err *err)
@@ -181,7 +194,8 @@ static int prepare_vm(void *context, struct err *err)
 	if (r < 0)
 		return r;
 	fill_vm_config(s, run_dir, params, &config);
-	return vm_new(s->loop, &config, &listener, &s->vm, err);
+	r = vm_new(s->loop, &config, &listener, &s->vm, err);
+	return r < 0 ? r : add_ports(s, err);
 }
 
 static void forget_vm(void *context)
@@ -190,6 +204,9 @@ static void forget_vm(void *context)
 	_cleanup_(freep) char *run_dir = path_join(PERSIST_VM_ROOT, s->id);
 	_cleanup_err_ struct err err = {0};
 
+	s->shell_fd = fd_close(s->shell_fd);
+	s->log_fd = fd_close(s->log_fd);
+	s->agent_fd = fd_close(s->agent_fd);
 	if (s->loop)
 		vm_free(TAKE_PTR(s->vm));
 	else if (vm_cleanup(run_dir, s->id, &err) < 0)
@@ -202,16 +219,12 @@ static int open_debug_console(void *context, struct err *err)
 {
 	struct sandbox *s = context;
 	_cleanup_(freep) char *dir = NULL, *path = NULL;
-	int fd = -1, r;
 
-	if (!s->config->agent.debug_console_enabled)
+	if (s->shell_fd < 0)
 		return 0;
-	r = boot_add_port(s, "shell0", SHELL_PORT_NAME, &fd, err);
-	if (r < 0)
-		return r;
 	dir = persist_dir(s->id);
 	path = path_join(dir, DEBUG_CONSOLE_SOCKET);
-	return debug_console_new(s->loop, fd, path, &s->debug_console, err);
+	return debug_console_new(s->loop, TAKE_FD(s->shell_fd), path, &s->debug_console, err);
 }
 
 static void close_debug_console(void *context)
@@ -221,16 +234,34 @@ static void close_debug_console(void *context)
 	debug_console_free(TAKE_PTR(s->debug_console));
 }
 
+/* What the pod brings: in a VM that boots from the start, in a restored one plugged in. */
+static int add_devices(struct sandbox *s, struct err *err)
+{
+	int r;
+
+	if (s->purpose == SANDBOX_TO_SAVE)
+		return 0;
+	r = boot_attach_share(s, err);
+	return r < 0 ? r : boot_attach_network(s, err);
+}
+
+static int run_vm(struct sandbox *s, struct err *err)
+{
+	int r;
+
+	if (s->restore) {
+		r = boot_await_restore(s, err);
+		return r < 0 ? r : add_devices(s, err);
+	}
+	r = add_devices(s, err);
+	return r < 0 ? r : vm_start(s->vm, err);
+}
+
 static int start_vm(void *context, struct err *err)
 {
 	struct sandbox *s = context;
-	int r;
+	int r = run_vm(s, err);
 
-	r = boot_add_channel(s, err);
-	if (r >= 0)
-		r = boot_add_port(s, "log0", LOG_PORT_NAME, &s->log_fd, err);
-	if (r >= 0)
-		r = vm_start(s->vm, err);
 	if (r < 0)
 		return r;
 	s->disk.emulated = vm_accelerator(s->vm) == VM_ACCEL_TCG;
@@ -270,6 +301,7 @@ static const struct step steps[] = {
 	{"prepare the shared directory", boot_open_share, boot_close_share, SHORT_TIMEOUT},
 	{"choose the channel to the agent", boot_choose_channel, boot_drop_channel, SHORT_TIMEOUT},
 	{"prepare the virtual machine", prepare_vm, forget_vm, SHORT_TIMEOUT},
+	{"look for a template", boot_find_template, boot_drop_template, START_TIMEOUT},
 	{"start virtiofsd", boot_start_virtiofsd, boot_stop_virtiofsd, START_TIMEOUT},
 	{"join the pod's network", boot_open_network, boot_close_network, NETWORK_TIMEOUT},
 	{"offer the debug console", open_debug_console, close_debug_console, SHORT_TIMEOUT},
@@ -278,9 +310,21 @@ static const struct step steps[] = {
 	 NETWORK_TIMEOUT},
 	/* It watches the VM's progress instead of a clock; what follows takes the guest's pace. */
 	{"reach the agent", boot_dial_agent, boot_hang_up, 0},
+	{"make the clone its own", boot_freshen, NULL, 0},
 	{"create the sandbox in the guest", boot_create_in_guest, NULL, 0},
 	{"configure the guest's network", boot_tell_network, NULL, 0},
 	{"forward the pod's loopback", boot_start_port_forward, NULL, SHORT_TIMEOUT},
+};
+
+/* A VM that nobody's containers run in: it is to be saved (template_build.c). */
+static const struct step save_steps[] = {
+	{"make the state directory", make_state, remove_state, 0},
+	{"join the sandbox's control group", join_cgroup, leave_cgroup, GROUP_TIMEOUT},
+	{"choose the channel to the agent", boot_choose_channel, boot_drop_channel, SHORT_TIMEOUT},
+	{"prepare the virtual machine", prepare_vm, forget_vm, SHORT_TIMEOUT},
+	{"give it memory that can be saved", boot_save_memory, boot_forget_memory, SHORT_TIMEOUT},
+	{"start the virtual machine", start_vm, stop_vm, START_TIMEOUT},
+	{"reach the agent", boot_dial_agent, boot_hang_up, 0},
 };
 
 /* A broken connection is the first sign of an ended VM; why it ended is told in a moment. */
@@ -316,12 +360,33 @@ static void explain(void *context, struct err *err)
 			 tail);
 }
 
+/* After a restore that has failed and was undone. */
+static void begin_again(struct sandbox *s, struct err *err)
+{
+	err_clear(err);
+	free(TAKE_PTR(s->reason));
+	s->disk.n_processes = 0;
+	s->stuck = false;
+	agent_free(TAKE_PTR(s->agent));
+}
+
 int boot_run(struct sandbox *s, struct err *err)
 {
+	int r;
+
+	if (s->purpose == SANDBOX_TO_SAVE)
+		return steps_run(save_steps, ARRAY_SIZE(save_steps), s, &s->deadline, explain, err);
+	r = steps_run(steps, ARRAY_SIZE(steps), s, &s->deadline, explain, err);
+	if (r >= 0 || !boot_may_boot_instead(s, err))
+		return r;
+	begin_again(s, err);
 	return steps_run(steps, ARRAY_SIZE(steps), s, &s->deadline, explain, err);
 }
 
 void boot_undo(struct sandbox *s)
 {
-	steps_undo(steps, ARRAY_SIZE(steps), s);
+	if (s->purpose == SANDBOX_TO_SAVE)
+		steps_undo(save_steps, ARRAY_SIZE(save_steps), s);
+	else
+		steps_undo(steps, ARRAY_SIZE(steps), s);
 }

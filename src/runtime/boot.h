@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Steps of the boot that are not in boot.c, which has the table: channel, guest, network and share.
- * context: struct sandbox. */
+/* Steps of the boot that are not in boot.c, which has the table: channel, guest, network, share and
+ * template. context: struct sandbox. */
 
 #include "runtime/model.h"
 
@@ -33,9 +33,11 @@ void boot_hang_up(void *context);
 /* boot_create_in_guest: CreateSandbox: shared folder, /dev/shm, names, kernel modules. */
 int boot_create_in_guest(void *context, struct err *err);
 /* boot_open_network: join the pod's interfaces with the VM, each written down before it is joined.
- * boot_close_network: its undo. boot_tell_network: what CNI had configured on the host. */
+ * boot_close_network: its undo. boot_attach_network: the VM's cards. boot_tell_network: what CNI
+ * had configured on the host. */
 int boot_open_network(void *context, struct err *err);
 void boot_close_network(void *context);
+int boot_attach_network(struct sandbox *s, struct err *err);
 int boot_tell_network(void *context, struct err *err);
 /* boot_open_port_forward: take the loopback of the pod's namespace, while the guest boots.
  * boot_close_port_forward: its undo. boot_start_port_forward: serve it. Where that cannot be, the
@@ -47,11 +49,30 @@ int boot_start_port_forward(void *context, struct err *err);
 /* boot_open_share: the folders that the guest will see. boot_close_share: its undo. */
 int boot_open_share(void *context, struct err *err);
 void boot_close_share(void *context);
-/* boot_start_virtiofsd: what serves them, and the devices. boot_stop_virtiofsd: its undo. */
+/* boot_start_virtiofsd: what serves them. boot_stop_virtiofsd: its undo. boot_attach_share: the
+ * VM's devices for them. */
 int boot_start_virtiofsd(void *context, struct err *err);
 void boot_stop_virtiofsd(void *context);
+int boot_attach_share(struct sandbox *s, struct err *err);
 /* boot_share_storages: how the guest mounts them; borrowed from s. Returns how many there are. */
 size_t boot_share_storages(const struct sandbox *s, Grpc__Storage storages[_SHARE_MAX]);
+
+/*
+ * boot_find_template: when there is a template of the VM that was prepared, begin to restore that,
+ * beside the next steps. boot_drop_template: its undo. boot_await_restore: until the VM runs.
+ * boot_freshen: give the clone its own random numbers and the time.
+ */
+int boot_find_template(void *context, struct err *err);
+void boot_drop_template(void *context);
+int boot_await_restore(struct sandbox *s, struct err *err);
+int boot_freshen(void *context, struct err *err);
+/* boot_save_memory: of a VM that is to be a template: its key, and its memory in a file that
+ * outlives it; -EALREADY when there is such a template. boot_forget_memory: its undo. */
+int boot_save_memory(void *context, struct err *err);
+void boot_forget_memory(void *context);
+/* boot_may_boot_instead: after a failure of a sandbox that was to be restored, and its undo:
+ * whether to boot it. The reason is logged, and a template that was still on trial removed. */
+bool boot_may_boot_instead(struct sandbox *s, const struct err *err);
 
 /* boot_is_broken: the guest, or what serves it, does not answer any more. */
 static inline bool boot_is_broken(const struct sandbox *s)

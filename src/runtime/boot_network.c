@@ -31,10 +31,11 @@ int boot_open_network(void *context, struct err *err)
 		strv_add(&s->disk.endpoints, s->network.endpoints[i].name);
 	/* A namespace may outlive us: a redirect that nobody knew of would swallow its traffic. */
 	r = persist_save(&s->disk, err);
-	if (r >= 0)
-		r = network_join(&s->network, s->netns, s->deadline, err);
-	if (r < 0)
-		return r;
+	return r < 0 ? r : network_join(&s->network, s->netns, s->deadline, err);
+}
+
+int boot_attach_network(struct sandbox *s, struct err *err)
+{
 	return network_attach(&s->network, s->vm, !s->config->hypervisor.disable_vhost_net, err);
 }
 

@@ -82,22 +82,14 @@ static int start_one(struct sandbox *s, enum share_kind kind, struct err *err)
 		.debug = s->config->runtime.enable_debug,
 	};
 	const struct virtiofsd_listener listener = {.exited = on_exited, .arg = s};
-	struct vm_device device = {
-		.type = VM_DEVICE_FS,
-		.id = kind == SHARE_ROOTS ? "fs1" : "fs0",
-		.fs = {.tag = s->share.views[kind].tag,
-		       .queue_size = h->virtio_fs_queue_size,
-		       .cache_size_mib = h->virtio_fs_cache_size},
-	};
-	struct vm_device_address address;
 	int r;
 
-	r = virtiofsd_start(s->loop, &config, &listener, &s->virtiofsd[kind], &device.fs.fd, err);
+	r = virtiofsd_start(s->loop, &config, &listener, &s->virtiofsd[kind], &s->fs_fd[kind], err);
 	if (r < 0)
 		return r;
 	persist_add_process(&s->disk, "virtiofsd", virtiofsd_pid(s->virtiofsd[kind]));
 	sandbox_save(s);
-	return vm_add_device(s->vm, &device, &address, err);
+	return 0;
 }
 
 int boot_start_virtiofsd(void *context, struct err *err)
@@ -107,6 +99,27 @@ int boot_start_virtiofsd(void *context, struct err *err)
 
 	for (size_t i = 0; i < s->share.n_views && r >= 0; i++)
 		r = start_one(s, (enum share_kind)i, err);
+	return r;
+}
+
+int boot_attach_share(struct sandbox *s, struct err *err)
+{
+	const struct config_hypervisor *h = &s->config->hypervisor;
+	struct vm_device_address address;
+	int r = 0;
+
+	for (size_t i = 0; i < s->share.n_views && r >= 0; i++) {
+		const struct vm_device device = {
+			.type = VM_DEVICE_FS,
+			.id = i == SHARE_ROOTS ? "fs1" : "fs0",
+			.fs = {.tag = s->share.views[i].tag,
+			       .fd = TAKE_FD(s->fs_fd[i]),
+			       .queue_size = h->virtio_fs_queue_size,
+			       .cache_size_mib = h->virtio_fs_cache_size},
+		};
+
+		r = vm_add_device(s->vm, &device, &address, err);
+	}
 	return r;
 }
 
@@ -140,8 +153,10 @@ void boot_stop_virtiofsd(void *context)
 		kill_by_record(&s->disk, "virtiofsd");
 		return;
 	}
-	for (size_t i = 0; i < _SHARE_MAX; i++)
+	for (size_t i = 0; i < _SHARE_MAX; i++) {
+		s->fs_fd[i] = fd_close(s->fs_fd[i]);
 		stop_one(s, TAKE_PTR(s->virtiofsd[i]));
+	}
 }
 
 /* --- the guest's part --- */

@@ -12,11 +12,11 @@
 #include "runtime/template.h"
 
 /*
- * How it works: a sandbox whose VM has the fingerprint of a template does not boot: QEMU starts with
- * a private copy of the template's memory and loads its state. The copy (in a child) and QEMU's start
- * go on in coroutines of their own while the boot's next steps work on the host; the step that starts
- * the VM then waits for both. Devices that no saved VM can have (shared folders) or that are the pod's
- * own (network cards) are plugged in afterwards.
+ * How it works: a sandbox whose VM has the fingerprint of a template does not boot: QEMU starts
+ * with a private copy of the template's memory and loads its state. The copy (in a child) and
+ * QEMU's start go on in coroutines of their own while the boot's next steps work on the host; the
+ * step that starts the VM then waits for both. Devices that no saved VM can have (shared folders)
+ * or that are the pod's own (network cards) are plugged in afterwards.
  *
  * Until the agent of the clone has answered and is fresh, the template is on trial: when something
  * goes wrong before that, it is removed and the sandbox boots.
@@ -263,14 +263,14 @@ int boot_freshen(void *context, struct err *err)
 		return err_setx(err, -EIO, "no random numbers for the guest");
 	seed.data.data = bytes;
 	seed.data.len = sizeof(bytes);
-	r = agent_reseed_random(s->agent, &seed, s->deadline, err);
+	r = agent_reseed_random(s->agent, &seed, clock_after(s->patience), err);
 	explicit_bzero(bytes, sizeof(bytes));
 	if (r < 0)
 		return r;
 	now = clock_realtime();
 	date.sec = (int64_t)(now / USEC_PER_SEC);
 	date.usec = (int64_t)(now % USEC_PER_SEC);
-	r = agent_set_date_time(s->agent, &date, s->deadline, err);
+	r = agent_set_date_time(s->agent, &date, clock_after(s->patience), err);
 	if (r < 0)
 		return r;
 	s->on_trial = false;

@@ -68,6 +68,11 @@ struct container {
 	unsigned int n_refs;
 };
 
+struct restore;
+
+/* What a sandbox is for: a pod's containers, or a template (template_build.h). */
+enum sandbox_purpose { SANDBOX_OF_POD, SANDBOX_TO_SAVE };
+
 struct sandbox {
 	struct loop *loop;     /* NULL: rebuilt from disk, by sandbox_cleanup() */
 	struct config *config; /* counted; NULL: rebuilt from disk */
@@ -91,7 +96,8 @@ struct sandbox {
 	uint32_t cid;    /* of the VM's vsock; 0: the agent has a serial port */
 	char *agent_url; /* where it serves: "vsock://CID:1024" or "port:NAME" */
 	int vsock_fd;    /* -1: none, or handed to the VM */
-	int agent_fd, log_fd;
+	int agent_fd, log_fd, shell_fd;
+	int fs_fd[_SHARE_MAX]; /* virtiofsd's sockets, until the VM has them; -1 */
 	struct agent_client *agent;
 	struct log_forward *log;
 	struct debug_console *debug_console; /* NULL: not enabled */
@@ -111,6 +117,15 @@ struct sandbox {
 	struct co_lock disk_lock;
 	uint32_t vcpus; /* what the VM has */
 	uint64_t memory_mib;
+	enum sandbox_purpose purpose;
+	char template_key[VM_FINGERPRINT_SIZE]; /* of the VM; "": not known */
+	char *template_folder;   /* one that is tried before it is published; NULL: none */
+	struct restore *restore; /* boot_template.c; NULL: it boots */
+	bool boots;              /* no template is to be used */
+	bool was_restored;       /* a template was used … */
+	bool on_trial;           /* … and has not proved to be good yet */
+	bool aborted;            /* it was stopped while it booted */
+	int memory_fd;           /* SANDBOX_TO_SAVE: the guest's memory; -1 */
 	bool freed;
 	unsigned int n_refs;
 };

@@ -201,7 +201,9 @@ int sandbox_new(struct loop *loop, struct config *config, const char *id, const 
 	s->config = config ? config_ref(config) : NULL;
 	s->id = xstrdup(id);
 	s->netns = xstrdup(netns ? netns : "");
-	s->vsock_fd = s->agent_fd = s->log_fd = -1;
+	s->vsock_fd = s->agent_fd = s->log_fd = s->shell_fd = s->memory_fd = -1;
+	for (size_t i = 0; i < _SHARE_MAX; i++)
+		s->fs_fd[i] = -1;
 	s->n_refs = 1;
 	if (listener)
 		s->listener = *listener;
@@ -244,6 +246,10 @@ void sandbox_unref(struct sandbox *s)
 	fd_close(s->vsock_fd);
 	fd_close(s->agent_fd);
 	fd_close(s->log_fd);
+	fd_close(s->shell_fd);
+	fd_close(s->memory_fd);
+	for (size_t i = 0; i < _SHARE_MAX; i++)
+		fd_close(s->fs_fd[i]);
 	disks_free(s);
 	map_fini(&s->containers);
 	host_mounts_fini(&s->bind_mounts);
@@ -251,6 +257,7 @@ void sandbox_unref(struct sandbox *s)
 	host_cgroup_fini(&s->cgroup);
 	persist_fini(&s->disk);
 	free(s->agent_url);
+	free(s->template_folder);
 	config_free(s->config);
 	free(s->reason);
 	free(s->id);
@@ -295,7 +302,8 @@ int sandbox_start(struct sandbox *s, const Grpc__Spec *spec, struct err *err)
 	if (r >= 0) {
 		s->started_at = clock_realtime();
 		sandbox_event(s, SANDBOX_UP);
-		oom_watch(s);
+		if (s->purpose == SANDBOX_OF_POD)
+			oom_watch(s);
 	} else {
 		if (!s->reason)
 			s->reason = xstrdup(err ? err_text(err) : strerror(-r));
@@ -323,6 +331,7 @@ static void destroy_in_guest(struct sandbox *s)
 /* A boot under way fails as soon as its VM is gone. */
 static void abort_boot(struct sandbox *s)
 {
+	s->aborted = true;
 	sandbox_die(s, "it was stopped while it booted");
 	while (s->state == SANDBOX_BOOTING) {
 		if (s->vm)

@@ -22,7 +22,7 @@
 #define LOCK_NAME  "lock"
 #define INFO_MAX   1024U
 #define STATE_MAX  (64U << 20) /* of 100 to 500 KiB */
-#define INFO_FORMAT                                                                           \
+#define INFO_FORMAT                                                                              \
 	"kata-c template 1\nmemory %" PRIu64 "\nstate %" PRIu64 " %64[0-9a-f]\ncreated %" PRIu64 \
 	"\n"
 
@@ -249,10 +249,11 @@ static int no_room(const char *folder, int r, struct err *err)
 
 	if (r != -ENOSPC || statvfs(folder, &fs) < 0)
 		return err_set(err, r, "write the template's memory to %s", folder);
-	return err_setx(err, r,
-			"%s has no room for the template's memory, only %ju MiB are free: make room, or "
-			"set template_path to a file system that has it",
-			folder, (uintmax_t)fs.f_bavail * fs.f_frsize >> 20);
+	return err_setx(
+		err, r,
+		"%s has no room for the template's memory, only %ju MiB are free: make room, or "
+		"set template_path to a file system that has it",
+		folder, (uintmax_t)fs.f_bavail * fs.f_frsize >> 20);
 }
 
 int template_write(const char *folder, int memory_fd, uint64_t memory_size, struct err *err)

@@ -3,8 +3,8 @@
 
 /*
  * Saved virtual machines on disk, from which sandboxes are restored instead of booting (design
- * decision 9). `root` is the configuration's template_path; each template has a folder there that is
- * named by its key, the VM's fingerprint:
+ * decision 9). `root` is the configuration's template_path; each template has a folder there that
+ *is named by its key, the VM's fingerprint:
  *
  *	root/lock       held by who makes or removes templates
  *	root/<key>/     memory   the guest's memory, sparse
@@ -12,8 +12,8 @@
  *	                info     the sizes, and the digest of `state`
  *	root/.new-…/    one that is being made
  *
- * The folder is root's alone: what is in a template's memory becomes the memory of all its clones. A
- * template that is open goes on existing, whoever removes it.
+ * The folder is root's alone: what is in a template's memory becomes the memory of all its clones.
+ *A template that is open goes on existing, whoever removes it.
  */
 
 #include <stdint.h>
@@ -23,7 +23,8 @@
 #include "base/str.h"
 #include "hypervisor/hypervisor.h"
 
-struct template {
+struct template
+{
 	char key[VM_FINGERPRINT_SIZE];
 	int memory_fd, state_fd;
 	uint64_t memory_size; /* of the guest */
@@ -54,8 +55,8 @@ int template_remove(const char *root, const char *key, struct err *err);
  * *ret is the caller's. template_commit: name it by its key: from now on sandboxes find it. */
 int template_begin(const char *root, char **ret, struct err *err);
 int template_commit(const char *root, const char *folder, const char *key, struct err *err);
-/* template_write: memory and state of a saved VM into a folder of template_begin(). The memory comes
- * from `memory_fd`; the state is in the folder already. Blocks. */
+/* template_write: memory and state of a saved VM into a folder of template_begin(). The memory
+ * comes from `memory_fd`; the state is in the folder already. Blocks. */
 int template_write(const char *folder, int memory_fd, uint64_t memory_size, struct err *err);
 /* template_create_state: the file for the state in such a folder; the caller's, or -errno. */
 int template_create_state(const char *folder, struct err *err);

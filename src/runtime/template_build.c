@@ -43,7 +43,8 @@ static void say(const struct build *b, const char *what)
 		b->progress->says(b->progress->arg, what);
 }
 
-static int new_sandbox(const struct build *b, const char *what, struct sandbox **ret, struct err *err)
+static int new_sandbox(const struct build *b, const char *what, struct sandbox **ret,
+		       struct err *err)
 {
 	static const struct sandbox_listener listener = {0};
 	_cleanup_(freep) char *id = NULL;
@@ -196,8 +197,9 @@ int template_build(struct loop *loop, struct config *config,
 	int r;
 
 	if (!config->factory.enable_template)
-		return err_setx(err, -ENOSYS, "templates are off: set enable_template = true in "
-					      "[factory] of the configuration");
+		return err_setx(err, -ENOSYS,
+				"templates are off: set enable_template = true in "
+				"[factory] of the configuration");
 	lock = template_lock(b.root, false, err);
 	if (lock < 0)
 		return lock;

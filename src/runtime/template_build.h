@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Making a template: boot a VM as a sandbox of this configuration would, save it, and try a clone. */
+/* Making a template: boot a VM as a sandbox of this configuration would, save it, and try a clone.
+ */
 
 #include "config/config.h"
 #include "loop/loop.h"
 #include "runtime/template.h"
 
 struct template_progress {
-	void (*says)(void *arg, const char *what); /* "boot the virtual machine" …; NULL: nobody asks */
+	void (*says)(void *arg,
+		     const char *what); /* "boot the virtual machine" …; NULL: nobody asks */
 	void *arg;
 };
 
 /*
- * template_build: from a coroutine. Under the lock of the configuration's template_path, for which it
- * waits: makes the template for sandboxes of `config` that say nothing else, unless there is a good
- * one, and publishes it when a clone of it has passed: the guest's kernel and agent answer, it has its
- * own random numbers and the time, and the shared folders are mounted. *ret is open, the caller's.
- * Returns 1 when it was made, 0 when it was there, or -errno: nothing is left then.
+ * template_build: from a coroutine. Under the lock of the configuration's template_path, for which
+ * it waits: makes the template for sandboxes of `config` that say nothing else, unless there is a
+ * good one, and publishes it when a clone of it has passed: the guest's kernel and agent answer, it
+ * has its own random numbers and the time, and the shared folders are mounted. *ret is open, the
+ * caller's. Returns 1 when it was made, 0 when it was there, or -errno: nothing is left then.
  */
 int template_build(struct loop *loop, struct config *config,
 		   const struct template_progress *progress, struct template *ret, struct err *err);

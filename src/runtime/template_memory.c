@@ -6,9 +6,9 @@
 #include "runtime/template.h"
 
 /*
- * How it works: most of a guest's memory was never written, and both files are sparse. The source is
- * mapped and written to the target in runs, so that every page is copied once and the target's pages
- * are made by the kernel without being cleared first.
+ * How it works: most of a guest's memory was never written, and both files are sparse. The source
+ * is mapped and written to the target in runs, so that every page is copied once and the target's
+ * pages are made by the kernel without being cleared first.
  */
 
 #define PAGE 4096U

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/fs.h"
+#include "base/sha256.h"
 #include "hypervisor/hypervisor.h"
 #include "hypervisor/virtiofsd.h"
 #include "kernel/vhost_vsock.h"
@@ -23,7 +24,7 @@ struct vm {
 	struct loop_timer death;
 	struct loop_defer exited;
 	char *reason;
-	bool started, stopped;
+	bool started, stopped, restored;
 	uint32_t vcpus;
 	uint64_t memory_mib;
 	pid_t pid; /* of a process that stands for QEMU: it may be killed */
@@ -151,6 +152,17 @@ static void on_death(struct loop_timer *timer)
 	fake_vm_die("fake: the guest has panicked");
 }
 
+/* The guest is there from its boot on, or from its restore. */
+static void begin_guest(struct vm *vm)
+{
+	if (!fake_vm_plan.no_agent)
+		the_agent = fake_agent_new(vm->loop, TAKE_FD(vm->agent_fd), true,
+					   fake_vm_plan.mood);
+	if (fake_vm_plan.dies_after_usec)
+		loop_timer_set(vm->loop, &vm->death, clock_after(fake_vm_plan.dies_after_usec),
+			       on_death);
+}
+
 int vm_start(struct vm *vm, struct err *err)
 {
 	int r = note("vm_start", err);
@@ -166,12 +178,44 @@ int vm_start(struct vm *vm, struct err *err)
 		pause();
 		_exit(0);
 	}
-	if (!fake_vm_plan.no_agent)
-		the_agent = fake_agent_new(vm->loop, TAKE_FD(vm->agent_fd), true,
-					   fake_vm_plan.mood);
-	if (fake_vm_plan.dies_after_usec)
-		loop_timer_set(vm->loop, &vm->death, clock_after(fake_vm_plan.dies_after_usec),
-			       on_death);
+	if (!vm->restored)
+		begin_guest(vm);
+	return 0;
+}
+
+int vm_fingerprint(_unused_ const struct vm *vm, char ret[VM_FINGERPRINT_SIZE], struct err *err)
+{
+	_Static_assert(VM_FINGERPRINT_SIZE == SHA256_HEX_SIZE, "one is the other");
+	sha256_hex(params, strlen(params), ret);
+	return note("vm_fingerprint", err);
+}
+
+int vm_set_memory(struct vm *vm, int fd, bool restored, struct err *err)
+{
+	vm->restored = restored;
+	/* What a guest writes. */
+	if (!restored && pwrite(fd, FAKE_VM_MEMORY, sizeof(FAKE_VM_MEMORY), 8192) < 0)
+		return err_set(err, -errno, "fake memory");
+	return note("vm_set_memory", err);
+}
+
+int vm_save(_unused_ struct vm *vm, int state_fd, struct err *err)
+{
+	if (write(state_fd, FAKE_VM_STATE, sizeof(FAKE_VM_STATE)) < 0)
+		return err_set(err, -errno, "fake state");
+	return note("vm_save", err);
+}
+
+int vm_load(struct vm *vm, int state_fd, struct err *err)
+{
+	char state[sizeof(FAKE_VM_STATE)];
+	int r = note("vm_load", err);
+
+	if (r < 0)
+		return r;
+	if (read(state_fd, state, sizeof(state)) != sizeof(state) || !streq(state, FAKE_VM_STATE))
+		return err_setx(err, -EINVAL, "fake: not the state of a VM");
+	begin_guest(vm);
 	return 0;
 }
 

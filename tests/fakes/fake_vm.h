@@ -24,6 +24,10 @@ struct fake_vm_plan {
 	uint64_t max_memory_mib;
 };
 
+/* What is in the state of a saved VM, and in its third page of memory. */
+#define FAKE_VM_STATE  "the state of a fake VM"
+#define FAKE_VM_MEMORY "the memory of a fake VM"
+
 extern struct fake_vm_plan fake_vm_plan;
 
 /* fake_vm_gone: there is no VM any more. */

@@ -10,7 +10,7 @@ struct cmdline_start {
 	const char *id, *run_dir, *uuid;
 	int monitor_fd; /* QEMU's number of our monitor's socket */
 	int console_fd; /* … and of the pipe for the guest's console */
-	int memory_fd;  /* … and of the file with the guest's memory; used with vm->memory_fd only */
+	int memory_fd; /* … and of the file with the guest's memory; used with vm->memory_fd only */
 	uint64_t image_size;
 };
 

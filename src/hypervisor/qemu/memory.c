@@ -5,8 +5,8 @@
 
 /*
  * Guest memory is a memfd: it can be shared with vhost-user devices, and it is gone with the
- * process, whatever ends it (design decision 11). QEMU makes it, unless the memory is to be saved or
- * was: then it is ours, and QEMU, which knows files by name only, opens it through /proc.
+ * process, whatever ends it (design decision 11). QEMU makes it, unless the memory is to be saved
+ * or was: then it is ours, and QEMU, which knows files by name only, opens it through /proc.
  */
 
 void memory_backend(const struct vm *vm, const char *id, uint64_t mib, struct part *ret)

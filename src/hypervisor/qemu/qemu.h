@@ -11,16 +11,16 @@
 #include "loop/co.h"
 #include "wire/qmp/qmp.h"
 
-#define QEMU_BRIDGES_MAX    5U
-#define QEMU_ROOT_PORTS_MAX 16U
-#define QEMU_SCSI_MAX       256U /* disks */
-#define QEMU_VCPUS_MAX      240U
-#define QEMU_CHILD_FD_FIRST 10 /* first number of the descriptors passed to QEMU … */
+#define QEMU_BRIDGES_MAX      5U
+#define QEMU_ROOT_PORTS_MAX   16U
+#define QEMU_SCSI_MAX         256U /* disks */
+#define QEMU_VCPUS_MAX        240U
+#define QEMU_CHILD_FD_FIRST   10 /* first number of the descriptors passed to QEMU … */
 #define QEMU_CHILD_FD_DEVICES (QEMU_CHILD_FD_FIRST + 3) /* … and of those of devices */
-#define QEMU_GREETING_USEC  (30 * USEC_PER_SEC) /* a busy host loads it slowly */
-#define QEMU_QMP_USEC       (30 * USEC_PER_SEC)
-#define QEMU_UNPLUG_USEC    (10 * USEC_PER_SEC)
-#define QEMU_MEMORY_STEP    128U /* MiB: Linux on x86 adds memory in such blocks */
+#define QEMU_GREETING_USEC    (30 * USEC_PER_SEC)       /* a busy host loads it slowly */
+#define QEMU_QMP_USEC         (30 * USEC_PER_SEC)
+#define QEMU_UNPLUG_USEC      (10 * USEC_PER_SEC)
+#define QEMU_MEMORY_STEP      128U /* MiB: Linux on x86 adds memory in such blocks */
 
 /* What becomes of a save or a load, by QEMU's MIGRATION events. */
 enum migration { MIGRATION_NONE, MIGRATION_ACTIVE, MIGRATION_COMPLETED, MIGRATION_FAILED };
@@ -41,9 +41,9 @@ struct vm {
 	struct slot serial_slot, scsi_slot, rng_slot, image_slot;
 	uint8_t scsi_used[QEMU_SCSI_MAX / 8];
 	struct list devices;
-	int memory_fd;            /* the guest's memory, until QEMU has it; -1: QEMU makes its own */
-	bool restored;            /* it does not boot, it is loaded … */
-	enum migration migration; /* … and how far that, or a save, is */
+	int memory_fd; /* the guest's memory, until QEMU has it; -1: QEMU makes its own */
+	bool restored; /* it does not boot, it is loaded … */
+	enum migration migration;       /* … and how far that, or a save, is */
 	uint64_t qmp_usec, unplug_usec; /* how long QEMU and the guest may take */
 	int next_child_fd;
 	unsigned next_set;

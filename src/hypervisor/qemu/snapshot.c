@@ -10,15 +10,15 @@
 
 /*
  * How it works: QEMU's migration, to a file and from one. The memory stays out of it: it is a file
- * that both sides map (x-ignore-shared), so that what is left is a few hundred kilobytes. The VM that
- * is restored must be put together exactly as the saved one was; the fingerprint is a digest of the
- * command line that does that, and of the files that it names.
+ * that both sides map (x-ignore-shared), so that what is left is a few hundred kilobytes. The VM
+ * that is restored must be put together exactly as the saved one was; the fingerprint is a digest
+ * of the command line that does that, and of the files that it names.
  */
 
-#define STATE_NAME     "state" /* of the descriptor in QEMU */
-#define BANDWIDTH      10000000000LL
-#define CPUINFO        "/proc/cpuinfo"
-#define CPUINFO_MAX    (1U << 20)
+#define STATE_NAME  "state" /* of the descriptor in QEMU */
+#define BANDWIDTH   10000000000LL
+#define CPUINFO     "/proc/cpuinfo"
+#define CPUINFO_MAX (1U << 20)
 
 /* --- the fingerprint --- */
 
@@ -38,8 +38,9 @@ static int add_file(struct sha256 *sum, const char *path, struct err *err)
 	if (stat(path, &st) < 0)
 		return err_set(err, -errno, "%s", path);
 	identity = xasprintf("%s %ju %ju %jd %jd.%09ld %jd.%09ld", path, (uintmax_t)st.st_dev,
-			     (uintmax_t)st.st_ino, (intmax_t)st.st_size, (intmax_t)st.st_mtim.tv_sec,
-			     st.st_mtim.tv_nsec, (intmax_t)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
+			     (uintmax_t)st.st_ino, (intmax_t)st.st_size,
+			     (intmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
+			     (intmax_t)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
 	add_text(sum, identity);
 	return 0;
 }
@@ -124,8 +125,8 @@ static int prepare(struct vm *vm, int state_fd, struct err *err)
 			      "x-ignore-shared", "state", 1, "capability", "events", "state", 1),
 		    NULL, err);
 	if (r == 0)
-		r = vm_call_fd(vm, "getfd", json_pack("{s:s}", "fdname", STATE_NAME), state_fd, NULL,
-			       err);
+		r = vm_call_fd(vm, "getfd", json_pack("{s:s}", "fdname", STATE_NAME), state_fd,
+			       NULL, err);
 	return r;
 }
 
