@@ -311,7 +311,7 @@ static int guest_details(struct ttrpc_call *call, const void *request, void *res
 {
 	static Grpc__AgentDetails details = GRPC__AGENT_DETAILS__INIT;
 	static char *features[] = {(char *)"kata-c.seccomp-bpf", (char *)"kata-c.loopback",
-				   (char *)"kata-c.live-volumes"};
+				   (char *)"kata-c.live-volumes", (char *)"kata-c.template"};
 	struct fake_agent *agent = ttrpc_call_user(call);
 	Grpc__GuestDetailsResponse *answer = response;
 
@@ -429,6 +429,12 @@ static const struct ttrpc_method agent_methods[] = {
 	 &google__protobuf__empty__descriptor, update_live_volume},
 	{"RemoveLiveVolume", &grpc__remove_live_volume_request__descriptor,
 	 &google__protobuf__empty__descriptor, remove_live_volume},
+	{"ReseedRandomDev", &grpc__reseed_random_dev_request__descriptor,
+	 &google__protobuf__empty__descriptor, plain},
+	{"SetGuestDateTime", &grpc__set_guest_date_time_request__descriptor,
+	 &google__protobuf__empty__descriptor, plain},
+	{"PrepareTemplate", &grpc__prepare_template_request__descriptor,
+	 &google__protobuf__empty__descriptor, plain},
 	{"UpdateInterface", &grpc__update_interface_request__descriptor,
 	 &types__interface__descriptor, update_interface},
 	{"UpdateRoutes", &grpc__update_routes_request__descriptor, &grpc__routes__descriptor,

@@ -64,6 +64,10 @@ void fake_vm_log_clear(void)
 static int note(const char *what, struct err *err)
 {
 	buf_addf(&done, "%s%s", done.len ? " " : "", what);
+	if (streq(fake_vm_plan.fail_once, what)) {
+		fake_vm_plan.fail_once = NULL;
+		return err_setx(err, -EIO, "fake failure of %s", what);
+	}
 	if (streq(fake_vm_plan.fail, what))
 		return err_setx(err, -EIO, "fake failure of %s", what);
 	return 0;
@@ -169,6 +173,8 @@ int vm_start(struct vm *vm, struct err *err)
 
 	if (r < 0)
 		return r;
+	if (vm->stopped)
+		return err_setx(err, -ESHUTDOWN, "fake: the VM was stopped");
 	vm->started = true;
 	vm->pid = fork();
 	if (vm->pid == 0) {
@@ -213,6 +219,8 @@ int vm_load(struct vm *vm, int state_fd, struct err *err)
 
 	if (r < 0)
 		return r;
+	if (vm->stopped)
+		return err_setx(err, -ESHUTDOWN, "fake: the VM was stopped");
 	if (read(state_fd, state, sizeof(state)) != sizeof(state) || !streq(state, FAKE_VM_STATE))
 		return err_setx(err, -EINVAL, "fake: not the state of a VM");
 	begin_guest(vm);

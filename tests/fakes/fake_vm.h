@@ -15,6 +15,7 @@ struct fake_vm_plan {
 	/* Name of the function that fails: "vm_new", "vm_start", "virtiofsd_start",
 	 * "vm_add_device:<id>" … or NULL. */
 	const char *fail;
+	const char *fail_once;    /* the same, the first time only */
 	bool no_agent;            /* nobody listens in the guest … */
 	uint64_t dies_after_usec; /* … and it ends after that; 0: it lives */
 	bool vhost_vsock;         /* the host has /dev/vhost-vsock … */
