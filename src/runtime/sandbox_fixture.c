@@ -81,7 +81,7 @@ int tear_down(void **state)
 	(void)state;
 	sandbox_free(TAKE_PTR(sandbox));
 	/* Coroutines let go of it one after the other. */
-	for (int i = 0; i < 100 && !fake_vm_gone(); i++)
+	for (int i = 0; i < 300 && !fake_vm_gone(); i++)
 		loop_round(loop, 10 * USEC_PER_MSEC);
 	for (int i = 0; i < 10; i++)
 		loop_round(loop, 1000);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent.pb-c.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/map.h"
 #include "google/protobuf/empty.pb-c.h"
@@ -42,13 +43,25 @@ struct fake_agent {
 
 static void leave(struct fake_agent *agent);
 
+/* Until the host begins a session. One that never does has closed its end, which is no end for a
+ * port: then it is noticed between two attempts. */
+static int accept_session(struct fake_agent *agent)
+{
+	int r;
+
+	do
+		r = serial_accept(agent->fd, clock_after(USEC_PER_SEC));
+	while (r == -ETIMEDOUT && !agent->stopped);
+	return r;
+}
+
 static void begin(void *arg)
 {
 	static const char garbage[] = "HTTP/1.1 400 Bad Request\r\n\r\n and so on and on and on";
 	static const char absurd[] = {(char)0xff, (char)0xff, (char)0xff, (char)0xff, 0,
 				      0,          0,          1,          2,          0};
 	struct fake_agent *agent = arg;
-	bool heard = !agent->serial || serial_accept(agent->fd, USEC_NEVER) == 0;
+	bool heard = !agent->serial || accept_session(agent) == 0;
 
 	if (heard && !agent->stopped) {
 		if (agent->mood == FAKE_GARBAGE)
