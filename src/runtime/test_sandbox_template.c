@@ -292,8 +292,10 @@ static void build_failures_body(void)
 	static const char *const failures[] = {"vm_new",   "vm_fingerprint", "vm_set_memory",
 					       "vm_start", "vm_save",        "vm_load"};
 
-	expect_no_build("enable_template");
 	use_templates();
+	config->factory.enable_template = false;
+	expect_no_build("enable_template");
+	config->factory.enable_template = true;
 	for (size_t i = 0; i < ARRAY_SIZE(failures); i++) {
 		fake_vm_plan.fail = failures[i];
 		expect_no_build(failures[i]);

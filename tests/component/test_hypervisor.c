@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -612,6 +613,114 @@ static void run_fs(_unused_ void *arg)
 	loop_quit(loop, 0);
 }
 
+/* --- saved VMs --- */
+
+static int memory_file(void)
+{
+	int fd = memfd_create("guest", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(fd, 256 << 20), 0);
+	return fd;
+}
+
+static struct vm *start_with_memory(const char *mode, bool restored)
+{
+	_cleanup_(closep) int memory = memory_file();
+	_cleanup_err_ struct err err = {0};
+	struct vm *vm = make(mode);
+
+	assert_int_equal(vm_set_memory(vm, memory, restored, &err), 0);
+	if (vm_start(vm, &err) < 0)
+		fail_msg("%s", err_text(&err));
+	assert_int_equal(vm_set_memory(vm, memory, restored, NULL), -EALREADY);
+	return vm;
+}
+
+/* A state that was saved by a VM that is gone. */
+static int save_one(void)
+{
+	struct vm *vm = start_with_memory("normal", false);
+	int state = memfd_create("state", MFD_CLOEXEC);
+
+	assert_int_equal(vm_save(vm, state, NULL), 0);
+	assert_int_equal(lseek(state, 0, SEEK_SET), 0);
+	vm_free(vm);
+	return state;
+}
+
+static void refuse_state(const char *mode, int state, int wanted, const char *text)
+{
+	_cleanup_err_ struct err err = {0};
+	struct vm *vm = start_with_memory(mode, true);
+
+	vm->qmp_usec = SHORT;
+	assert_int_equal(lseek(state, 0, SEEK_SET), 0);
+	assert_int_equal(vm_load(vm, state, &err), wanted);
+	expect_text(err_text(&err), text);
+	vm_free(vm);
+}
+
+static void run_snapshot(_unused_ void *arg)
+{
+	_cleanup_(closep) int state = save_one(), other = memory_file();
+	_cleanup_err_ struct err err = {0};
+	struct vm_device_address at;
+	struct vm *vm = start_with_memory("normal", true);
+
+	assert_int_equal(vm_load(vm, state, &err), 0);
+	/* It is a VM as any other. */
+	assert_int_equal(add_net(vm, "net0", &at, &err), 0);
+	assert_int_equal(vm_pause(vm, NULL), 0);
+	assert_int_equal(vm_stop(vm, NULL), 0);
+	vm_free(vm);
+	refuse_state("normal", other, -ESHUTDOWN, "load of migration failed: Invalid argument");
+	refuse_state("load-dies", state, -ESHUTDOWN, "QEMU exited with status 1");
+	refuse_state("slow-load", state, -ETIMEDOUT,
+		     "restore the VM: QEMU does not come to an end");
+	vm = start_with_memory("save-fails", false);
+	assert_int_equal(vm_save(vm, other, &err), -EIO);
+	expect_text(err_text(&err), "save the VM: fake: the disk is full");
+	vm_free(vm);
+	/* One that does not wait for a state. */
+	err_clear(&err);
+	vm = boot("normal");
+	assert_true(vm_load(vm, state, &err) < 0);
+	expect_text(err_text(&err), "-incoming");
+	vm_free(vm);
+	/* The two that could not load. */
+	assert_int_equal(n_exited, 2);
+	loop_quit(loop, 0);
+}
+
+static void fingerprint(const char *mode, bool disk, char ret[VM_FINGERPRINT_SIZE])
+{
+	struct vm_device_address at;
+	struct vm *vm = make(mode);
+
+	if (disk)
+		assert_int_equal(add_disk(vm, "disk0", &at, NULL), 0);
+	assert_int_equal(vm_fingerprint(vm, ret, NULL), 0);
+	vm_free(vm);
+}
+
+/* The same for the same VM under another name; another for another kernel line or device. */
+static void run_fingerprint(_unused_ void *arg)
+{
+	char a[VM_FINGERPRINT_SIZE], b[VM_FINGERPRINT_SIZE];
+	_cleanup_(freep) char *other = xasprintf("%s/vm/other", dir), *first = run_dir;
+
+	fingerprint("normal", false, a);
+	run_dir = other;
+	fingerprint("normal", false, b);
+	run_dir = xstrdup(first);
+	assert_string_equal(a, b);
+	fingerprint("hang", false, b);
+	assert_string_not_equal(a, b);
+	fingerprint("normal", true, b);
+	assert_string_not_equal(a, b);
+	loop_quit(loop, 0);
+}
+
 static void run(co_fn fn)
 {
 	co_start(loop, fn, NULL);
@@ -638,6 +747,8 @@ TEST(flood)
 TEST(cleanup)
 TEST(refused_config)
 TEST(fs)
+TEST(snapshot)
+TEST(fingerprint)
 
 static void test_freed(_unused_ void **state)
 {
@@ -650,9 +761,10 @@ static void test_freed(_unused_ void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		ROW(normal),  ROW(bad_starts),     ROW(ends),  ROW(killed), ROW(refuses),
-		ROW(unplug),  ROW(dies_on_add),    ROW(hangs), ROW(flood),  ROW(freed),
-		ROW(cleanup), ROW(refused_config), ROW(fs),    ROW(limits), ROW(progress),
+		ROW(normal),   ROW(bad_starts),     ROW(ends),  ROW(killed), ROW(refuses),
+		ROW(unplug),   ROW(dies_on_add),    ROW(hangs), ROW(flood),  ROW(freed),
+		ROW(cleanup),  ROW(refused_config), ROW(fs),    ROW(limits), ROW(progress),
+		ROW(snapshot), ROW(fingerprint),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,6 +20,9 @@ fake=power-off       the guest powers itself off a moment after the start
 fake=foreign-thread  says that process 1 is a vCPU of its own
 fake=idle            wakes ten times a second for a millisecond of work, as a guest that waits does
 fake=starved         works all the time at the lowest priority, beside others that take the processor
+fake=save-fails      cannot save its state
+fake=load-dies       ends when it is to load one, as QEMU does with one that is not its own
+fake=slow-load       never comes to the end of loading one
 fake=console         the guest writes to its console, then as power-off
 
 Besides QEMU's commands it has "x-count", which says how often a command has come.
@@ -163,6 +166,40 @@ class Fake:
     def do_getfd(self, fdname):
         self.names[fdname] = self.take_fd()
         return {}
+
+    def migrate(self, uri, direction):
+        fd = self.names.pop(uri.removeprefix("fd:"))
+        self.event("MIGRATION", status="setup")
+        self.event("MIGRATION", status="active")
+        if direction == "save" and self.mode == "save-fails":
+            self.event("MIGRATION", status="failed")
+            return {}
+        if direction == "save":
+            os.write(fd, b"the state of a fake QEMU")
+            self.event("STOP")
+        elif self.mode == "load-dies" or os.read(fd, 100) != b"the state of a fake QEMU":
+            print("fake-qemu: load of migration failed: Invalid argument", file=sys.stderr, flush=True)
+            os._exit(1)
+        elif self.mode == "slow-load":
+            return {}
+        self.event("MIGRATION", status="completed")
+        return {}
+
+    def do_migrate(self, uri):
+        return self.migrate(uri, "save")
+
+    def do_migrate_incoming(self, uri):
+        if option("-incoming") != ["defer"]:
+            raise ValueError("'-incoming' was not specified on the command line")
+        return self.migrate(uri, "load")
+
+    def do_migrate_set_capabilities(self, capabilities):
+        self.capabilities = {c["capability"] for c in capabilities if c["state"]}
+        return {}
+
+    @staticmethod
+    def do_query_migrate():
+        return {"status": "failed", "error-desc": "fake: the disk is full"}
 
     def do_x_count(self, command):
         return {"n": self.seen[command]}
