@@ -41,7 +41,7 @@ def test_units(root, tmp_path):
     """Accepted by systemd without a word, once what they start exists; and they name what is installed."""
     programs = {f"/{path.relative_to(root)}": path for path in root.rglob("*") if path.is_file()}
     copies = []
-    for name in ("kata-guest-image.service", "kata-guest-image.path"):
+    for name in ("kata-guest-image.service", "kata-guest-image.path", "kata-template.service"):
         text = installed(root, name).read_text()
         for path in re.findall(r"^(?:ExecStart|PathChanged)=(/\S+kata\S*)", text, re.MULTILINE):
             text = text.replace(path, str(programs[path]))

@@ -9,6 +9,7 @@ because their generation makes no difference to it. Environment:
   KATA_TEST_NATIVE    the tests that need a host's own features, and everything with KVM where that works
   KATA_TEST_PARALLEL  sandboxes at once (default 4, full 20)
   KATA_TEST_RUNS      runs in a row (default 5, full 100)
+  KATA_TEST_BOOT      every sandbox boots, also those of containerd 2, which are restored from a template otherwise
   KATA_TEST_IMAGES    a folder of OCI archives: these and the guest image in build/image have been made before
   KATA_TEST_SHARED    others run sandboxes on this machine: look for leaks of our own names only
 A test that skips must be listed with its reason in tests/skips.txt, or the run fails.
@@ -136,10 +137,22 @@ def fixture_archives(tmp_path_factory):
 both_generations = {"params": ["1", "2"], "ids": ["containerd1", "containerd2"]}
 
 
+@pytest.fixture(name="template_config", scope="session")
+def fixture_template_config(tmp_path_factory, config):
+    """A configuration with templates, and the one that its sandboxes are restored from."""
+    folder = tmp_path_factory.mktemp("templates")
+    path = config({"factory": {"enable_template": True, "template_path": str(folder)}})
+    subprocess.run([BUILD / "src/cli/kata-runtime", "--config", path, "factory", "init"], check=True)
+    return path
+
+
 @pytest.fixture(name="containerd", scope="session", **both_generations)
 def fixture_containerd(request, config, archives):
-    """A private containerd of each generation, with the images, that starts our shim."""
-    with daemon.Containerd(request.param, BUILD, config=config()) as c:
+    """A private containerd of each generation, with the images, that starts our shim. Sandboxes of the older one boot,
+    those of the newer one are restored from a template."""
+    restored = request.param == "2" and not os.environ.get("KATA_TEST_BOOT")
+    chosen = request.getfixturevalue("template_config") if restored else config()
+    with daemon.Containerd(request.param, BUILD, config=chosen) as c:
         for archive in archives:
             c.ctr("images", "import", archive)
         yield c

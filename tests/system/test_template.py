@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Templates: how they are made, that clones are sandboxes of their own, and everything that can be wrong with one."""
+
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import BUILD, IMAGE, Sandbox, daemon, kata, limit, remove, unique
+
+import leaks
+
+pytestmark = pytest.mark.once  # what is tested is the runtime, whoever calls it
+
+PROGRAM = BUILD / "src/cli/kata-runtime"
+BOOTS, RESTORED = False, True
+
+
+class Factory:
+    """kata-runtime factory, with a configuration of its own."""
+
+    def __init__(self, config, folder, **hypervisor):
+        self.root = folder
+        self.config = config({"factory": {"enable_template": True, "template_path": str(folder)}},
+                             default_memory=256, **hypervisor)
+
+    def command(self, *args):
+        return [PROGRAM, "--config", self.config, "factory", *args]
+
+    def call(self, *args, check=True):
+        return subprocess.run(self.command(*args), capture_output=True, text=True, check=check, timeout=limit(120))
+
+    def init(self):
+        self.call("init")
+        (template,) = self.templates()
+        return template
+
+    def templates(self):
+        return [path for path in self.root.glob("*") if re.fullmatch("[0-9a-f]{64}", path.name)]
+
+    def shim_options(self):
+        return ("--runtime-config-path", self.config)
+
+
+@pytest.fixture(name="factory")
+def fixture_factory(config, tmp_path):
+    return Factory(config, tmp_path / "templates")
+
+
+def start(containerd, factory, name, options=()):
+    """A sandbox of this factory's configuration."""
+    return Sandbox(containerd, name, "sleep", "600", options=(*factory.shim_options(), *options))
+
+
+def restored(sandbox):
+    return "-incoming" in kata.cmdline(sandbox.qemu)
+
+
+def expect(containerd, factory, name, how):
+    """It starts and works, one way or the other."""
+    sandbox = start(containerd, factory, name)
+    assert restored(sandbox) == how
+    assert sandbox.exec("echo", "works").stdout == "works\n"
+    sandbox.remove()
+
+
+# --- the factory ---
+
+def test_life_cycle(factory):
+    assert "no template in" in factory.call("status").stdout
+    made = factory.call("init")
+    assert re.fullmatch(r"template [0-9a-f]{12} is ready: \d+ of 256 MiB, made in \d+\.\d s\n", made.stdout)
+    assert made.stderr.splitlines() == ["boot a virtual machine", "save it", "try a clone"]
+    (template,) = factory.templates()
+    assert "was there" in factory.call("init").stdout
+    status = factory.call("status").stdout.splitlines()
+    assert status[0].split() == ["TEMPLATE", "MEMORY", "TAKES", "AGE"]
+    assert status[1].split()[:2] == [template.name[:12], "256M"]
+    assert (factory.root.stat().st_mode & 0o777, template.stat().st_mode & 0o777) == (0o700, 0o700)
+    assert {path.name for path in template.iterdir()} == {"memory", "state", "info"}
+    factory.call("destroy")
+    assert factory.templates() == []
+    factory.call("destroy")
+
+
+def test_refusals(config, factory):
+    off = subprocess.run([PROGRAM, "--config", config(), "factory", "init"], capture_output=True, text=True, check=False)
+    assert off.returncode == 1 and "enable_template = true" in off.stderr
+    assert subprocess.run([PROGRAM, "--config", config(), "factory", "init", "--if-enabled"], check=False).returncode == 0
+    odd = factory.call("rebuild", check=False)
+    assert odd.returncode == 2 and "not init, status or destroy" in odd.stderr
+
+
+def test_two_at_once(factory):
+    """One makes it, the other waits for it and finds it."""
+    both = [subprocess.Popen(factory.command("init"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            for _ in range(2)]
+    said = sorted(p.communicate(timeout=limit(120))[0].split(":")[0].partition(" ")[2].partition(" ")[2] for p in both)
+    assert said == ["is ready", "was there"]
+    assert len(factory.templates()) == 1
+
+
+def test_no_room(config, tmp_path):
+    """A file system that is too small: one line that says so, and nothing is left."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "small", folder], check=True)
+    try:
+        factory = Factory(config, folder)
+        done = factory.call("init", check=False)
+        assert done.returncode == 1
+        assert "has no room for the template's memory" in done.stderr.splitlines()[-1]
+        assert [path.name for path in folder.iterdir()] == ["lock"]
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("moment", [0.02, 0.3, 1.2, 2.2, 3.0, 3.6])
+def test_killed_builder(factory, moment):
+    """At whatever step: no half template, and the next one finds its way."""
+    before = leaks.snapshot()
+    builder = subprocess.Popen(factory.command("init"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(limit(moment) if moment > 1 else moment)
+    builder.send_signal(signal.SIGKILL)
+    builder.wait()
+    for template in factory.templates():
+        assert "damaged" not in factory.call("status").stdout, template
+    factory.init()
+    assert not [path for path in factory.root.iterdir() if path.name.startswith(".new")]
+    # QEMU goes with its builder; folders and control groups go with the next sandbox.
+    subprocess.run([PROGRAM, "--config", factory.config, "factory", "destroy"], check=True)
+    assert not [x for x in leaks.after(before, ["template-"]) if x.startswith(("process", "mount"))]
+
+
+# --- clones ---
+
+WHO = ("cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid; head -c 32 /dev/urandom | sha256sum;"
+       " grep -E 'stack|libc|heap|vdso' /proc/self/maps | cut -d- -f1; hostname; cat /sys/class/net/*/address;"
+       " awk '{print $1}' /proc/uptime")
+
+
+def test_clones_are_their_own(containerd, factory):
+    """Two clones of one template share no random number and no address of a new process; and they know the time."""
+    factory.init()
+    names = [unique(), unique()]
+    try:
+        texts = []
+        for name in names:
+            sandbox = start(containerd, factory, name)
+            assert restored(sandbox)
+            texts.append(sandbox.exec("sh", "-c", WHO).stdout.split())
+            before = time.time()
+            seen = int(sandbox.exec("date", "+%s").stdout)
+            assert int(before) <= seen <= time.time() + 1
+        common = set(texts[0]) & set(texts[1])
+        # The loopback's address, and what sha256sum calls its input.
+        assert common <= {"00:00:00:00:00:00", "-"}, common
+    finally:
+        for name in names:
+            remove(containerd, name)
+
+
+def test_what_was_plugged_in(containerd, factory, name):
+    """The walkthrough's QEMU, where `ps` shows what a saved VM has, and `env` the rest."""
+    factory.init()
+    sandbox = start(containerd, factory, name)
+    words = kata.cmdline(sandbox.qemu)
+    assert words[words.index("-name") + 1].split(",")[0] == f"sandbox-{name}"
+    assert words[words.index("-m") + 1].startswith("256M,slots=10,maxmem=")
+    shown = subprocess.run([PROGRAM, "env", name], capture_output=True, text=True, check=True).stdout
+    plugged = re.search(r"^HotPlugged = \[(.*)\]$", shown, re.MULTILINE).group(1)
+    assert {"fs0", "fs1"} <= set(re.findall(r'"([^"]+)"', plugged))
+
+
+def test_opt_out(containerd, factory, name):
+    """A pod that wants no page in common with others says so."""
+    factory.init()
+    sandbox = start(containerd, factory, name,
+                    options=["--annotation", "io.katacontainers.config.factory.enable_template=false"])
+    assert not restored(sandbox)
+
+
+def test_other_size(containerd, factory, name):
+    """There is no template for a sandbox of another shape: it boots."""
+    factory.init()
+    sandbox = start(containerd, factory, name,
+                    options=["--annotation", "io.katacontainers.config.hypervisor.default_memory=512"])
+    assert not restored(sandbox)
+    assert len(factory.templates()) == 1
+
+
+# --- what can be wrong with one ---
+
+def no_memory(template):
+    (template / "memory").unlink()
+
+
+def short_memory(template):
+    os.truncate(template / "memory", 4096)
+
+
+def no_state(template):
+    (template / "state").unlink()
+
+
+def changed_state(template):
+    data = bytearray((template / "state").read_bytes())
+    data[len(data) // 2] ^= 0xff
+    (template / "state").write_bytes(data)
+
+
+def foreign_state(template):
+    """With the right digest: QEMU has to notice."""
+    data = os.urandom(100_000)
+    (template / "state").write_bytes(data)
+    info = (template / "info").read_text()
+    info = re.sub(r"state \d+ [0-9a-f]{64}", f"state {len(data)} {hashlib.sha256(data).hexdigest()}", info)
+    (template / "info").write_text(info)
+
+
+def foreign_memory(template):
+    """Of the right size, but not a kernel's: the guest does not get far."""
+    size = (template / "memory").stat().st_size
+    with open(template / "memory", "wb") as f:
+        f.truncate(size)
+
+
+@pytest.mark.parametrize("damage", [no_memory, short_memory, no_state, changed_state, foreign_state, foreign_memory])
+def test_damaged(containerd, factory, name, damage):
+    """The sandbox boots, the bad template goes, and the next one is as good as new."""
+    template = factory.init()
+    damage(template)
+    expect(containerd, factory, name, BOOTS)
+    assert factory.templates() == []
+    factory.init()
+    expect(containerd, factory, unique(), RESTORED)
+
+
+def test_removed_while_clones_start(containerd, factory):
+    """Whichever comes first, all sandboxes start."""
+    names = [unique() for _ in range(3)]
+    factory.init()
+    try:
+        runs = [subprocess.Popen(containerd.command("run", "-d", "--runtime", daemon.RUNTIME, *factory.shim_options(),
+                                                    IMAGE, name, "sleep", "600"),
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for name in names]
+        time.sleep(0.1)
+        factory.call("destroy")
+        for run in runs:
+            _, error = run.communicate(timeout=limit(120))
+            assert run.returncode == 0, error
+        for name in names:
+            assert containerd.ctr("task", "exec", "--exec-id", "x", name, "echo", name).stdout == f"{name}\n"
+    finally:
+        for name in names:
+            remove(containerd, name)
+
+
+def test_other_qemu(containerd, config, tmp_path, name):
+    """An upgrade of QEMU makes its templates nobody's: sandboxes boot until there is a new one."""
+    qemu = tmp_path / "qemu-system-x86_64"
+    shutil.copy("/usr/bin/qemu-system-x86_64", qemu)
+    for folder in (tmp_path, *tmp_path.parents):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    factory = Factory(config, tmp_path / "templates", path=str(qemu))
+    factory.init()
+    replaced = pathlib.Path(f"{qemu}.new")
+    shutil.copy(qemu, replaced)
+    replaced.rename(qemu)
+    expect(containerd, factory, name, BOOTS)
+    factory.call("init")
+    expect(containerd, factory, unique(), RESTORED)
+
+
+@pytest.mark.parametrize("victim", [kata.qemu_of, kata.virtiofsd_of, kata.shim_of])
+def test_killed_while_it_is_restored(containerd, factory, name, victim):
+    """What dies while a clone starts makes it fail, or boot instead; nothing is left, and the next is restored."""
+    factory.init()
+    run = subprocess.Popen(containerd.command("run", "-d", "--runtime", daemon.RUNTIME, *factory.shim_options(), IMAGE,
+                                              name, "sleep", "600"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + limit(30)
+    while not (pids := victim(name)):
+        assert time.monotonic() < deadline and run.poll() is None
+        time.sleep(0.002)
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    run.wait(limit(120))
+    remove(containerd, name)
+    factory.call("init")
+    expect(containerd, factory, unique(), RESTORED)
