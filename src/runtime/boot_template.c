@@ -24,6 +24,7 @@
 
 #define MEMORY_NAME "kata-guest-memory"
 #define SEED_SIZE   64
+#define COPY_USEC   (60 * USEC_PER_SEC)
 #define DROP_USEC   (10 * USEC_PER_SEC) /* for QEMU's start and the copy to be given up */
 
 struct restore {
@@ -102,7 +103,7 @@ static void copy_memory(void *arg)
 	struct restore *t = arg;
 	uint64_t began = clock_now();
 
-	t->copy_result = blocking_run(copy_in_child, t, NULL, 0, t->sandbox->deadline);
+	t->copy_result = blocking_run(copy_in_child, t, NULL, 0, clock_after(COPY_USEC));
 	t->copied = true;
 	log_debug("copied the template's memory: %" PRIu64 " us", clock_now() - began);
 	leave(t);

@@ -97,11 +97,11 @@ static int save(struct build *b, struct sandbox *s, struct err *err)
 	r = prepare_guest(s, err);
 	if (r < 0)
 		return r;
-	/* Its next host begins a session of its own. */
-	agent_close(s->agent, "the virtual machine is saved");
 	settle(s);
 	say(b, "save it");
 	state = template_create_state(b->folder, err);
+	/* The session goes on in the saved guest: it hears at once when its next host begins one,
+	 * where one without a host only looks for it from time to time. */
 	return state < 0 ? state : vm_save(s->vm, state, err);
 }
 
@@ -123,6 +123,9 @@ static int boot_and_save(struct build *b, struct err *err)
 		b->memory_fd = TAKE_FD(s->memory_fd);
 		b->memory_size = s->memory_mib << 20;
 	}
+	/* It has stopped for good: nobody in there can end it. */
+	if (s->agent)
+		agent_close(s->agent, "the virtual machine is saved");
 	sandbox_stop(s, NULL);
 	sandbox_free(s);
 	return r;

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmark: kata beside runc and beside the floor, alternating in one run, medians and ratios.
 
-The floor is the same kernel, machine, memory and command line booted with floor.c as init.
+The floor is the same kernel, machine, memory and command line booted with floor.c as init. "clone" is kata with sandboxes
+that are restored from a template.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from floor import Floor
 from report import report
 
 IMAGE = "localhost/busybox:latest"
-RUNTIMES = {"runc": "io.containerd.runc.v2", "kata": containerd.RUNTIME}
+RUNTIMES = {"runc": "io.containerd.runc.v2", "kata": containerd.RUNTIME, "clone": containerd.RUNTIME}
 BUILD = containerd.TREE / "build"
 STEP = re.compile(r'(?:msg="|msg=)([a-z][^":]*): (\d+) us')
 GUEST_MARK = re.compile(r'^kata_agent_boot_seconds\{item="(\w+)"\} (\S+)', re.MULTILINE)
@@ -37,7 +38,8 @@ class Bench:
     def __init__(self, c, runs, tmp):
         self.c, self.runs, self.tmp = c, runs, tmp
         self.samples = {}
-        self.phases = {}
+        self.phases = {"kata": {}, "clone": {}}
+        self.config = {}  # of a runtime, where it is not containerd's
         self.memory = {}
         self.agent_binary = self.stripped(BUILD / "src/agent/kata-agent")
 
@@ -54,16 +56,20 @@ class Bench:
         self.c.ctr("task", "rm", "-f", name, check=False)
         self.c.ctr("container", "rm", name, check=False)
 
+    def runtime(self, who):
+        chosen = self.config.get(who)
+        return ["--runtime", RUNTIMES[who], *(["--runtime-config-path", str(chosen)] if chosen else [])]
+
     def start(self, who, name, *options):
         """A container that does nothing for an hour; the milliseconds until it runs."""
         start = time.monotonic()
-        self.c.ctr("run", "-d", "--runtime", RUNTIMES[who], *options, IMAGE, name, "sleep", "3600")
+        self.c.ctr("run", "-d", *self.runtime(who), *options, IMAGE, name, "sleep", "3600")
         return milliseconds(start)
 
     # --- each run ---
 
     def first_output(self, who, n):
-        command = self.c.command("run", "--rm", "--runtime", RUNTIMES[who], IMAGE, f"bench-{who}-{n}", "echo", "x")
+        command = self.c.command("run", "--rm", *self.runtime(who), IMAGE, f"bench-{who}-{n}", "echo", "x")
         start = time.monotonic()
         with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:
             assert process.stdout.read(1) == b"x"
@@ -120,13 +126,16 @@ class Bench:
                 start = time.monotonic()
                 subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
                 self.add("stdout, MiB/s", who, 128 / (time.monotonic() - start))
-            if who == "kata":
+            if who != "runc":
                 time.sleep(1)
-                self.measure_memory(name)
+                self.measure_memory(who, name)
         finally:
             self.remove(name)
 
-    def measure_memory(self, name):
+    def measure_memory(self, who, name):
+        if who == "clone":
+            self.memory["QEMU of a clone"] = [kata.memory(pid) for pid in kata.qemu_of(name)]
+            return
         for what, pids in (("shim", kata.shim_of(name)), ("QEMU", kata.qemu_of(name)),
                            ("virtiofsd", kata.virtiofsd_of(name))):
             parts = [kata.memory(pid) for pid in pids]
@@ -156,20 +165,21 @@ class Bench:
         finally:
             self.remove(sandbox)
 
-    def cold_phases(self):
+    def measure_phases(self, who):
         """The shim says at debug how long each step took; the guest's marks are among the metrics."""
+        phases = self.phases[who]
         for n in range(self.runs):
-            name = f"bench-phase-{n}"
+            name = f"bench-phase-{who}-{n}"
             seen = self.c.log.stat().st_size
-            self.start("kata", name)
+            self.start(who, name)
             text = self.metrics(name)
             with self.c.log.open(errors="replace") as log:
                 log.seek(seen)
                 for step, usec in STEP.findall(log.read()):
                     if not step.startswith("undo"):
-                        self.phases.setdefault(step, []).append(int(usec) / 1000)
-            for mark, seconds in GUEST_MARK.findall(text):
-                self.phases.setdefault(f"  in the guest, {mark} at", []).append(float(seconds) * 1000)
+                        phases.setdefault(step, []).append(int(usec) / 1000)
+            for mark, seconds in GUEST_MARK.findall(text) if who == "kata" else ():
+                phases.setdefault(f"  in the guest, {mark} at", []).append(float(seconds) * 1000)
             self.remove(name)
 
     def floor(self, config):
@@ -186,30 +196,47 @@ def progress(text):
     print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
+def make_template(config):
+    """A template for sandboxes of this configuration."""
+    subprocess.run([BUILD / "src/cli/kata-runtime", "--config", config, "factory", "init"], check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return config
+
+
 def measure(runs, tmp):
-    config = kata.write_config(tmp / "configuration.toml", kata.make_image())
-    debug = kata.write_config(tmp / "debug.toml", kata.make_image(), {"runtime": {"enable_debug": True}})
+    image = kata.make_image()
+    factory = {"factory": {"enable_template": True, "template_path": str(tmp / "templates")}}
+    loud = {"runtime": {"enable_debug": True}}
+    config = kata.write_config(tmp / "configuration.toml", image)
+    debug = kata.write_config(tmp / "debug.toml", image, loud)
+    clone = make_template(kata.write_config(tmp / "clone.toml", image, factory))
+    clone_debug = kata.write_config(tmp / "clone-debug.toml", image, {**factory, **loud})
     ociimage.busybox(tmp / "busybox.tar", IMAGE)
     with containerd.Containerd("1", config=config) as c:
         c.ctr("images", "import", tmp / "busybox.tar")
         bench = Bench(c, runs, tmp)
+        bench.config = {"clone": clone}
         floor = bench.floor(config)
         for n in range(runs):
             progress(f"run {n + 1} of {runs}")
             bench.add("boot to the first byte, ms", "floor", floor.run())
             for who in RUNTIMES:
                 bench.first_output(who, n)
-                bench.shim_start(who, n)
+                if who != "clone":
+                    bench.shim_start(who, n)
             bench.guest_image()
         for who in RUNTIMES:
             progress(f"containers that run, {who}")
             bench.in_running(who)
-            bench.further_container(who)
+            if who != "clone":
+                bench.further_container(who)
     with containerd.Containerd("1", config=debug) as c:
         c.ctr("images", "import", tmp / "busybox.tar")
-        progress("phases of a cold start")
         bench.c = c
-        bench.cold_phases()
+        bench.config = {"clone": clone_debug}
+        for who in bench.phases:
+            progress(f"phases of a start, {who}")
+            bench.measure_phases(who)
     progress("")
     return bench
 

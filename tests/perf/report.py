@@ -3,7 +3,7 @@
 
 import statistics
 
-COLUMNS = ("floor", "runc", "kata")
+COLUMNS = ("floor", "runc", "kata", "clone")
 
 
 def median(values):
@@ -13,25 +13,27 @@ def median(values):
 
 def times(bench):
     result = {}
-    print(f"{'median of ' + str(bench.runs):38} {'floor':>9} {'runc':>9} {'kata':>9} {'kata/runc':>10}  min–max of kata")
+    heads = "".join(f"{name:>10}" for name in COLUMNS)
+    print(f"{'median of ' + str(bench.runs):38}{heads} {'kata/runc':>10} {'clone/runc':>10}  min–max of kata, of clone")
     for what, who in bench.samples.items():
         row = {k: median(v) for k, v in who.items()}
-        values = who.get("kata", [])
-        ratio = row["kata"] / row["runc"] if row.get("kata") and row.get("runc") else None
+        ratios = {k: row[k] / row["runc"] if row.get(k) and row.get("runc") else None for k in ("kata", "clone")}
         cells = "".join(f"{row[k]:10.1f}" if row.get(k) is not None else f"{'':10}" for k in COLUMNS)
-        span = f"{min(values):.0f}–{max(values):.0f}" if values else ""
-        print(f"{what:38}{cells} {f'{ratio:.2f}' if ratio else '':>10}  {span}")
-        result[what] = {"median": row, "samples": who, "kata_per_runc": ratio}
+        shown = "".join(f" {f'{ratio:.2f}' if ratio else '':>10}" for ratio in ratios.values())
+        spans = ", ".join(f"{min(who[k]):.0f}–{max(who[k]):.0f}" for k in ratios if who.get(k))
+        print(f"{what:38}{cells}{shown}  {spans}")
+        result[what] = {"median": row, "samples": who, "per_runc": ratios}
     return result
 
 
 def phases(bench):
-    """Where the time of a cold start goes; the guest's own marks count from the start of its kernel."""
-    print(f"\n{'phases of a cold start, ms':54} {'median':>9}  min–max")
+    """Where the time of a start goes; the guest's own marks count from the start of its kernel."""
     result = {}
-    for phase, values in bench.phases.items():
-        result[phase] = median(values)
-        print(f"{phase:54} {result[phase]:9.1f}  {min(values):.1f}–{max(values):.1f}")
+    for who, title in (("kata", "phases of a cold start, ms"), ("clone", "phases of a restored start, ms")):
+        print(f"\n{title:54} {'median':>9}  min–max")
+        result[who] = {phase: median(values) for phase, values in bench.phases[who].items()}
+        for phase, values in bench.phases[who].items():
+            print(f"{phase:54} {result[who][phase]:9.1f}  {min(values):.1f}–{max(values):.1f}")
     return result
 
 
@@ -55,6 +57,8 @@ def references(result):
     rows = (
         ("run to first output <= 1.3 x floor + runc, ms", value("run to first output, ms", "kata"),
          1.3 * value("boot to the first byte, ms", "floor") + value("run to first output, ms", "runc")),
+        ("run to first output, clone <= runc + 450 ms", value("run to first output, ms", "clone"),
+         value("run to first output, ms", "runc") + 450),
         ("exec <= runc + 20 ms", value("exec, ms", "kata"), value("exec, ms", "runc") + 20),
         ("shim start <= runc / 3, ms", value("shim start, ms", "kata"), value("shim start, ms", "runc") / 3),
         ("idle shim, private dirty <= 1 MiB, KiB", shim["private_dirty"], 1024),
