@@ -3,11 +3,11 @@
 
 import hashlib
 import os
-import pathlib
 import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -140,7 +140,7 @@ def test_killed_builder(factory, moment):
 # --- clones ---
 
 WHO = ("cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid; head -c 32 /dev/urandom | sha256sum;"
-       " grep -E 'stack|libc|heap|vdso' /proc/self/maps | cut -d- -f1; hostname; cat /sys/class/net/*/address;"
+       " grep -E 'stack|libc|heap|vdso' /proc/self/maps | cut -d- -f1; cat /sys/class/net/*/address;"
        " awk '{print $1}' /proc/uptime")
 
 
@@ -261,17 +261,23 @@ def test_removed_while_clones_start(containerd, factory):
             remove(containerd, name)
 
 
-def test_other_qemu(containerd, config, tmp_path, name):
+@pytest.fixture(name="qemu")
+def fixture_qemu():
+    """A QEMU of our own, which everybody may run. It looks for its modules and firmware beside itself."""
+    with tempfile.TemporaryDirectory(prefix="kata-qemu-", dir="/tmp") as prefix:
+        os.chmod(prefix, 0o755)
+        for folder in ("lib", "share"):
+            os.symlink(f"/usr/{folder}", f"{prefix}/{folder}")
+        os.mkdir(f"{prefix}/bin", 0o755)
+        yield shutil.copy("/usr/bin/qemu-system-x86_64", f"{prefix}/bin")
+
+
+def test_other_qemu(containerd, config, tmp_path, name, qemu):
     """An upgrade of QEMU makes its templates nobody's: sandboxes boot until there is a new one."""
-    qemu = tmp_path / "qemu-system-x86_64"
-    shutil.copy("/usr/bin/qemu-system-x86_64", qemu)
-    for folder in (tmp_path, *tmp_path.parents):
-        folder.chmod(folder.stat().st_mode | 0o011)
-    factory = Factory(config, tmp_path / "templates", path=str(qemu))
+    factory = Factory(config, tmp_path / "templates", path=qemu)
     factory.init()
-    replaced = pathlib.Path(f"{qemu}.new")
-    shutil.copy(qemu, replaced)
-    replaced.rename(qemu)
+    shutil.copy(qemu, f"{qemu}.new")
+    os.rename(f"{qemu}.new", qemu)
     expect(containerd, factory, name, BOOTS)
     factory.call("init")
     expect(containerd, factory, unique(), RESTORED)
