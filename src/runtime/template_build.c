@@ -197,6 +197,7 @@ int template_build(struct loop *loop, struct config *config,
 		.memory_fd = -1,
 	};
 	_cleanup_(closep) int lock = -1;
+	bool existed;
 	int r;
 
 	if (!config->factory.enable_template)
@@ -210,12 +211,13 @@ int template_build(struct loop *loop, struct config *config,
 	if (r < 0)
 		return r;
 	r = build(&b, err);
-	if (r == -EALREADY && *b.key)
+	existed = r == -EALREADY && *b.key;
+	if (existed)
 		err_clear(err);
-	if (r == 0 || (r == -EALREADY && *b.key))
-		r = template_open(b.root, b.key, ret, err) < 0 ? err->code : r == 0;
+	if (r == 0 || existed)
+		r = template_open(b.root, b.key, ret, err);
 	(void)fs_remove_all(b.folder);
 	free(b.folder);
 	fd_close(b.memory_fd);
-	return r;
+	return r < 0 ? r : !existed;
 }

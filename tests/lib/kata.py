@@ -82,8 +82,17 @@ def virtiofsd_of(sandbox):
     return processes(rf"virtiofsd .*/{re.escape(sandbox)}/(rootfs/)?shared\b")
 
 
+def _parent(pid):
+    try:
+        return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
 def shim_of(sandbox):
-    return processes(rf"containerd-shim-kata-v2 .*-id {re.escape(sandbox)}\b")
+    """Without its children, which have its command line: it forks for what blocks."""
+    found = processes(rf"containerd-shim-kata-v2 .*-id {re.escape(sandbox)}\b")
+    return [pid for pid in found if _parent(pid) not in found]
 
 
 def agent_of(sandbox):

@@ -15,6 +15,7 @@ static int setup(_unused_ void **state)
 {
 	memset(&vm, 0, sizeof(vm));
 	list_init(&vm.devices);
+	vm.memory_fd = -1;
 	vm.config = (struct vm_config){
 		.id = "0123abc",
 		.run_dir = "/run/vc/vm/0123abc",
@@ -38,8 +39,8 @@ static int setup(_unused_ void **state)
 static char *render(void)
 {
 	struct cmdline_start start = {
-		.id = "sb",
-		.run_dir = "/run/vc/vm/sb",
+		.id = vm.config.id,
+		.run_dir = vm.config.run_dir,
 		.uuid = "1-2-3",
 		.monitor_fd = 10,
 		.console_fd = 11,
@@ -162,6 +163,12 @@ static void test_variants(_unused_ void **state)
 	vm.config.shared_memory = false;
 	contains("-object memory-backend-memfd,id=dimm1,size=2147483648,share=off,hugetlb=on,"
 		 "prealloc=on");
+	lacks("-incoming");
+	vm.memory_fd = 5;
+	vm.restored = true;
+	contains("-object memory-backend-file,id=dimm1,size=2147483648,mem-path=/proc/self/fd/12,"
+		 "share=on");
+	contains("-incoming defer");
 	vm.config.machine_accelerators = "kernel_irqchip=split";
 	vm.accel = VM_ACCEL_KVM;
 	contains("-machine q35,accel=kvm,usb=off,vmport=off,smbus=off,sata=off,hpet=off,"
