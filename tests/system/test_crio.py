@@ -130,7 +130,7 @@ def test_out_of_memory(crio):
 
 
 def test_shim_is_killed(crio):
-    """CRI-O never calls `delete`: whatever a killed shim leaves is removed by the next one that starts."""
+    """CRI-O never calls `delete`: whatever a killed shim leaves is removed by that of the next pod."""
     infra, first, second = run_pod(crio)
     (shim,) = kata.shim_of(infra.id)
     os.kill(shim, signal.SIGKILL)
@@ -141,13 +141,13 @@ def test_shim_is_killed(crio):
     await_none(kata.qemu_of, infra.id)
     await_none(kata.virtiofsd_of, infra.id)
     name = unique("pod")
-    other = crio.container(name, name, "sleep", "1")
-    other.start_shim()
+    other = crio.container(name, name, "sleep", "3600").run()
     left = [pathlib.Path(path) for path in (infra.address.removeprefix("unix://"), f"/run/vc/vm/{infra.id}",
                                             f"/run/kata-containers/shared/sandboxes/{infra.id}")]
     deadline = time.monotonic() + limit(20)
     while any(path.exists() for path in left):
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
-    other.call("Shutdown", {})
+    other.stop()
+    other.remove()
     await_none(kata.shim_of, name)
