@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import signal
+import subprocess
 import time
 
 import pytest
@@ -129,7 +130,15 @@ def test_out_of_memory(crio):
     await_none(kata.shim_of, infra.id)
 
 
-def test_shim_is_killed(crio):
+@pytest.fixture(name="another_netns")
+def fixture_another_netns():
+    name = unique("n")
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    yield name
+    subprocess.run(["ip", "netns", "delete", name], check=True)
+
+
+def test_shim_is_killed(another_netns, crio):
     """CRI-O never calls `delete`: whatever a killed shim leaves is removed by that of the next pod."""
     infra, first, second = run_pod(crio)
     (shim,) = kata.shim_of(infra.id)
@@ -140,7 +149,7 @@ def test_shim_is_killed(crio):
         container.unmount()
     await_none(kata.qemu_of, infra.id)
     await_none(kata.virtiofsd_of, infra.id)
-    name = unique("pod")
+    name = crio.netns = another_netns
     other = crio.container(name, name, "sleep", "3600").run()
     left = [pathlib.Path(path) for path in (infra.address.removeprefix("unix://"), f"/run/vc/vm/{infra.id}",
                                             f"/run/kata-containers/shared/sandboxes/{infra.id}")]
