@@ -155,7 +155,6 @@ int boot_dial_agent(void *context, struct err *err)
 	const struct agent_address address = {
 		.transport = s->cid ? AGENT_VSOCK : AGENT_SERIAL,
 		.fd = TAKE_FD(s->agent_fd),
-		.reused = s->restore != NULL,
 		.cid = s->cid,
 		.port = AGENT_PORT,
 	};

@@ -100,8 +100,8 @@ static int save(struct build *b, struct sandbox *s, struct err *err)
 	settle(s);
 	say(b, "save it");
 	state = template_create_state(b->folder, err);
-	/* The session goes on in the saved guest: it hears at once when its next host begins one,
-	 * where one without a host only looks for it from time to time. */
+	/* The session goes on in the saved guest, between two calls: it hears at once when its next
+	 * host begins one, where a guest without a host only looks for it from time to time. */
 	return state < 0 ? state : vm_save(s->vm, state, err);
 }
 
