@@ -138,7 +138,7 @@ static void test_replace_in_overlay(_unused_ void **state)
 	assert_int_equal(fs_mkdir_all(dir, 0755), 0);
 	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0)
 		skip_test("needs root");
-	assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	assert_int_equal(mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL), 0);
 	assert_int_equal(mount("tmpfs", layers, "tmpfs", 0, NULL), 0);
 	assert_int_equal(fs_mkdir_all(upper, 0755), 0);
 	assert_int_equal(fs_mkdir_all(work, 0755), 0);
