@@ -13,13 +13,17 @@
 
 /*
  * How it works: the VM to be saved is a sandbox's, booted by the same steps but for what is a pod's
- * own. So a builder that is killed leaves what a killed shim leaves, and it goes the same way. The
- * clone that is tried is a whole sandbox.
+ * own. So a builder that is killed leaves what a killed shim leaves, and the next one removes it.
+ * The clone that is tried is a whole sandbox.
  */
+
+#define SANDBOX_NAME "template"       /* of the VM that is saved … */
+#define PROBE_NAME   "template-probe" /* … and of the clone; a number follows */
 
 #define TEMPLATE_FEATURE "kata-c.template"
 #define PREPARE_TIMEOUT  (60 * USEC_PER_SEC)
 #define WRITE_TIMEOUT    (120 * USEC_PER_SEC)
+#define SWEEP_TIMEOUT    (60 * USEC_PER_SEC)
 /* A guest that has just booted still has something to do. */
 #define SETTLE_STEP_USEC (600 * USEC_PER_MSEC)
 #define SETTLE_STEPS_MAX 20
@@ -54,6 +58,32 @@ static int new_sandbox(const struct build *b, const char *what, struct sandbox *
 		return err_setx(err, -EIO, "no random numbers");
 	id = xasprintf("%s-%016" PRIx64, what, number);
 	return sandbox_new(b->loop, b->config, id, NULL, NULL, &listener, ret, err);
+}
+
+/* --- what a killed builder has left --- */
+
+static int sweep_in_child(_unused_ void *arg, _unused_ void *reply)
+{
+	_cleanup_(strv_fini) struct strv ids = {0};
+	int r = persist_list(&ids, NULL);
+
+	for (size_t i = 0; i < ids.n; i++) {
+		_cleanup_err_ struct err err = {0};
+
+		/* One that lives is another's, with another template_path. */
+		if (str_has_prefix(ids.v[i], SANDBOX_NAME "-") &&
+		    sandbox_cleanup(ids.v[i], NULL, 0, &err) < 0)
+			log_warn("clean up sandbox %s: %s", ids.v[i], err_text(&err));
+	}
+	return r;
+}
+
+static void sweep(void)
+{
+	int r = blocking_run(sweep_in_child, NULL, NULL, 0, clock_after(SWEEP_TIMEOUT));
+
+	if (r < 0)
+		log_warn("remove what a killed builder has left: %s", strerror(-r));
 }
 
 /* --- the VM to be saved --- */
@@ -111,7 +141,7 @@ static int boot_and_save(struct build *b, struct err *err)
 	int r;
 
 	say(b, "boot a virtual machine");
-	r = new_sandbox(b, "template", &s, err);
+	r = new_sandbox(b, SANDBOX_NAME, &s, err);
 	if (r < 0)
 		return r;
 	s->purpose = SANDBOX_TO_SAVE;
@@ -162,7 +192,7 @@ static int try_clone(struct build *b, struct err *err)
 	int r;
 
 	say(b, "try a clone");
-	r = new_sandbox(b, "template-probe", &s, err);
+	r = new_sandbox(b, PROBE_NAME, &s, err);
 	if (r < 0)
 		return r;
 	s->template_folder = xstrdup(b->folder);
@@ -207,6 +237,7 @@ int template_build(struct loop *loop, struct config *config,
 	lock = template_lock(b.root, false, err);
 	if (lock < 0)
 		return lock;
+	sweep();
 	r = template_begin(b.root, &b.folder, err);
 	if (r < 0)
 		return r;

@@ -16,10 +16,11 @@ struct template_progress {
 
 /*
  * template_build: from a coroutine. Under the lock of the configuration's template_path, for which
- * it waits: makes the template for sandboxes of `config` that say nothing else, unless there is a
- * good one, and publishes it when a clone of it has passed: the guest's kernel and agent answer, it
- * has its own random numbers and the time, and the shared folders are mounted. *ret is open, the
- * caller's. Returns 1 when it was made, 0 when it was there, or -errno: nothing is left then.
+ * it waits: removes what killed builders have left, makes the template for sandboxes of `config`
+ * that say nothing else, unless there is a good one, and publishes it when a clone of it has
+ * passed: the guest's kernel and agent answer, it has its own random numbers and the time, and the
+ * shared folders are mounted. *ret is open, the caller's. Returns 1 when it was made, 0 when it was
+ * there, or -errno: nothing is left then.
  */
 int template_build(struct loop *loop, struct config *config,
 		   const struct template_progress *progress, struct template *ret, struct err *err);
