@@ -2,19 +2,24 @@
 """A node for tests that speak CRI: containerd 2 with its CRI plugin, a registry and a pod network, all in a network
 namespace of its own. Nothing of it is left when it ends."""
 
+import hashlib
 import itertools
+import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
 
 import containerd
+import kata
 from netspace import Netspace
 
 CNI_PLUGINS = "/usr/lib/cni"
 CNI_STATE = pathlib.Path("/var/lib/cni")  # of host-local, as the tests expect
+SHIM_SOCKETS = pathlib.Path("/run/containerd/s")
 REGISTRY = "localhost:5000"
 PAUSE = f"{REGISTRY}/pause:latest"
 RESTART = 1.5  # seconds without the daemon when it has ended: longer than a second, at which the tests look
@@ -126,6 +131,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.blockfile", "io.containerd.sna
             self.registry.kill()
             self.registry.communicate()
         super().stop()
+        self._end_lost_shims_of_runc()
         if self.netspace.exists():
             self.netspace.delete()
         subprocess.run(["rm", "-rf", CNI_STATE / self.name], check=False)
@@ -141,6 +147,17 @@ disabled_plugins = ["io.containerd.snapshotter.v1.blockfile", "io.containerd.sna
             names = self.ctr("--namespace", "k8s.io", kind, "ls", "-q", check=False).stdout.split()
             for name in names:
                 self.ctr("--namespace", "k8s.io", kind, "rm", *(["-f"] if kind == "task" else []), name, check=False)
+
+    def _end_lost_shims_of_runc(self):
+        """Tests kill the daemon while it makes a sandbox; the next one does not know of a shim of runc's that had no task
+        yet. What is tested here are ours, which are looked for at the end."""
+        for pid in kata.processes(rf"containerd-shim-runc-v2 .*-address {re.escape(str(self.socket))}( |$)"):
+            words = kata.cmdline(pid)
+            named = {option: words[words.index(option) + 1] for option in ("-namespace", "-id")}
+            print(f"runc's shim of {named['-id']} was lost by its containerd, and is ended")
+            os.kill(pid, signal.SIGKILL)
+            name = hashlib.sha256(f"{self.socket}/{named['-namespace']}/{named['-id']}".encode()).hexdigest()
+            (SHIM_SOCKETS / name).unlink(missing_ok=True)
 
     def test(self, program, *options):
         """The argument list of containerd's integration tests on this node."""
