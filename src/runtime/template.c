@@ -75,8 +75,8 @@ static int open_part(int folder, const char *name, int *ret, struct err *err)
 
 static int check_parts(struct template *t, const char *info, struct err *err)
 {
-	char wanted[SHA256_HEX_SIZE], digest[SHA256_HEX_SIZE];
-	uint64_t state_size;
+	char wanted[SHA256_HEX_SIZE], digest[SHA256_HEX_SIZE] = "";
+	uint64_t state_size = 0;
 	struct stat st;
 	int r;
 
@@ -261,8 +261,8 @@ int template_write(const char *folder, int memory_fd, uint64_t memory_size, stru
 	_cleanup_(freep) char *path = path_join(folder, "memory"), *info_path = NULL, *info = NULL;
 	_cleanup_(freep) char *state_path = path_join(folder, "state");
 	_cleanup_(closep) int to = -1, state = -1;
-	char digest[SHA256_HEX_SIZE];
-	uint64_t copied, state_size;
+	char digest[SHA256_HEX_SIZE] = "";
+	uint64_t copied, state_size = 0;
 	int r;
 
 	to = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);

@@ -47,17 +47,22 @@ static void say(const struct build *b, const char *what)
 		b->progress->says(b->progress->arg, what);
 }
 
-static int new_sandbox(const struct build *b, const char *what, struct sandbox **ret,
-		       struct err *err)
+/* NULL: *ret says why. */
+static struct sandbox *new_sandbox(const struct build *b, const char *what, int *ret,
+				   struct err *err)
 {
 	static const struct sandbox_listener listener = {0};
 	_cleanup_(freep) char *id = NULL;
+	struct sandbox *s = NULL;
 	uint64_t number = 0;
 
-	if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number))
-		return err_setx(err, -EIO, "no random numbers");
+	if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number)) {
+		*ret = err_setx(err, -EIO, "no random numbers");
+		return NULL;
+	}
 	id = xasprintf("%s-%016" PRIx64, what, number);
-	return sandbox_new(b->loop, b->config, id, NULL, NULL, &listener, ret, err);
+	*ret = sandbox_new(b->loop, b->config, id, NULL, NULL, &listener, &s, err);
+	return *ret < 0 ? NULL : s;
 }
 
 /* --- what a killed builder has left --- */
@@ -137,12 +142,12 @@ static int save(struct build *b, struct sandbox *s, struct err *err)
 
 static int boot_and_save(struct build *b, struct err *err)
 {
-	struct sandbox *s = NULL;
+	struct sandbox *s;
 	int r;
 
 	say(b, "boot a virtual machine");
-	r = new_sandbox(b, SANDBOX_NAME, &s, err);
-	if (r < 0)
+	s = new_sandbox(b, SANDBOX_NAME, &r, err);
+	if (!s)
 		return r;
 	s->purpose = SANDBOX_TO_SAVE;
 	r = sandbox_start(s, NULL, err);
@@ -188,12 +193,12 @@ static int write_files(struct build *b, struct err *err)
 
 static int try_clone(struct build *b, struct err *err)
 {
-	struct sandbox *s = NULL;
+	struct sandbox *s;
 	int r;
 
 	say(b, "try a clone");
-	r = new_sandbox(b, PROBE_NAME, &s, err);
-	if (r < 0)
+	s = new_sandbox(b, PROBE_NAME, &r, err);
+	if (!s)
 		return r;
 	s->template_folder = xstrdup(b->folder);
 	r = sandbox_start(s, NULL, err);
