@@ -4,10 +4,13 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/openat2.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/str.h"
@@ -49,6 +52,16 @@ bool path_is_id(const char *s)
 		if (!isalnum((unsigned char)*s) && !strchr("_.-", *s))
 			return false;
 	return true;
+}
+
+char *path_new_id(const char *prefix)
+{
+	uint64_t number = 0;
+
+	/* A kernel without random numbers has process numbers. */
+	if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number))
+		number = (uint64_t)getpid();
+	return xasprintf("%s-%016" PRIx64, prefix, number);
 }
 
 bool path_is_clean(const char *path)

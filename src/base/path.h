@@ -16,6 +16,8 @@ char *path_dir(const char *path);
 /* path_is_id: a name that is safe as one path component: [A-Za-z0-9][A-Za-z0-9_.-]*, at most 128.
  */
 bool path_is_id(const char *s);
+/* path_new_id: "<prefix>-" and 16 random digits, a name that nobody else has; the caller frees. */
+char *path_new_id(const char *prefix);
 /* path_is_clean: absolute, without empty, "." or ".." components. */
 bool path_is_clean(const char *path);
 /*

@@ -57,7 +57,10 @@ static void test_parts(_unused_ void **state)
 static void test_ids(_unused_ void **state)
 {
 	char longest[130];
+	_cleanup_(freep) char *one = path_new_id("x"), *other = path_new_id("x");
 
+	assert_true(path_is_id(one) && strlen(one) == 18);
+	assert_string_not_equal(one, other);
 	assert_true(path_is_id("a"));
 	assert_true(path_is_id("0abc-DEF_1.2"));
 	assert_false(path_is_id(NULL));

@@ -2,11 +2,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,15 +17,6 @@
 #include "runtime/sandbox.h"
 
 #define BUNDLE_ROOT "/run/kata-containers/run"
-
-static char *random_id(void)
-{
-	uint64_t number = 0;
-
-	if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number))
-		number = (uint64_t)getpid();
-	return xasprintf("run-%016" PRIx64, number);
-}
 
 /* What the options say of the virtual machine. */
 static int change_config(const struct cli *cli, struct config *config, struct err *err)
@@ -86,7 +75,7 @@ static int make_request(const struct cli *cli, struct run_request *request, char
 	r = find_rootfs(cli, rootfs, err);
 	if (r < 0)
 		return r;
-	*id = cli_has(cli, "id") ? xstrdup(cli_value(cli, "id", "")) : random_id();
+	*id = cli_has(cli, "id") ? xstrdup(cli_value(cli, "id", "")) : path_new_id("run");
 	if (!path_is_id(*id))
 		return err_setx(err, -EINVAL, "--id may have letters, digits and _.-, not \"%s\"",
 				*id);

@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
@@ -18,7 +17,7 @@
 #include "base/path.h"
 #include "base/sha256.h"
 
-#define NEW_PREFIX ".new-"
+#define NEW_PREFIX ".new"
 #define LOCK_NAME  "lock"
 #define INFO_MAX   1024U
 #define STATE_MAX  (64U << 20) /* of 100 to 500 KiB */
@@ -178,7 +177,7 @@ static int remove_named(const char *root, const char *name, struct err *err)
 	_cleanup_(freep) char *path = path_join(root, name), *gone = NULL;
 	int r;
 
-	gone = xasprintf("%s/" NEW_PREFIX "gone-%s-%d", root, name, getpid());
+	gone = xasprintf("%s/" NEW_PREFIX "-gone-%s-%d", root, name, getpid());
 	if (rename(path, gone) < 0)
 		return errno == ENOENT ? 0 : err_set(err, -errno, "remove %s", path);
 	r = fs_remove_all(gone);
@@ -219,15 +218,11 @@ int template_remove(const char *root, const char *key, struct err *err)
 
 int template_begin(const char *root, char **ret, struct err *err)
 {
-	_cleanup_(freep) char *folder = NULL;
-	uint64_t number = 0;
+	_cleanup_(freep) char *name = path_new_id(NEW_PREFIX), *folder = path_join(root, name);
 	int r = remove_unfinished(root, err);
 
 	if (r < 0)
 		return r;
-	if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number))
-		return err_setx(err, -EIO, "no random numbers");
-	folder = xasprintf("%s/" NEW_PREFIX "%016" PRIx64, root, number);
 	if (mkdir(folder, 0700) < 0)
 		return err_set(err, -errno, "make %s", folder);
 	*ret = TAKE_PTR(folder);
