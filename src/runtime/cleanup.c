@@ -86,7 +86,7 @@ static bool is_dead(const char *id, char **ret_socket)
 	return dead;
 }
 
-void sandbox_sweep(const char *id, void (*swept)(const char *socket))
+void sandbox_sweep(const char *prefix, const char *id, void (*swept)(const char *socket))
 {
 	_cleanup_(strv_fini) struct strv ids = {0};
 	_cleanup_err_ struct err err = {0};
@@ -96,14 +96,15 @@ void sandbox_sweep(const char *id, void (*swept)(const char *socket))
 	for (size_t i = 0; i < ids.n; i++) {
 		_cleanup_(freep) char *socket = NULL;
 
-		if (streq(ids.v[i], id) || !is_dead(ids.v[i], &socket))
+		if (!str_has_prefix(ids.v[i], prefix) || streq(ids.v[i], id) ||
+		    !is_dead(ids.v[i], &socket))
 			continue;
 		log_warn("sandbox %s: its shim has ended, and nobody has cleaned up: removing it",
 			 ids.v[i]);
 		err_clear(&err);
 		if (sandbox_cleanup(ids.v[i], NULL, 0, &err) < 0)
 			log_warn("clean up sandbox %s: %s", ids.v[i], err_text(&err));
-		else
+		else if (swept)
 			swept(socket);
 	}
 }

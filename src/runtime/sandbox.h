@@ -132,11 +132,12 @@ void sandbox_sources_in(int mount_namespace);
  * that was killed just now and may take a moment (0: none). Nothing to do is success. No loop. */
 int sandbox_cleanup(const char *id, const char *owner, pid_t ended, struct err *err);
 /*
- * sandbox_sweep: the same for every sandbox of the host but `id` whose shim lives no more: a
- * `delete` may never come (containerd runs it in the bundle, which it may have removed by then).
- * swept() is told the socket of each that was removed, "" without one. It blocks: not for the loop.
+ * sandbox_sweep: the same for every sandbox of the host whose owner lives no more, of those whose
+ * name begins with `prefix` ("": all), but for `id` (NULL: none): a `delete` may never come
+ * (containerd runs it in the bundle, which it may have removed by then). swept() (may be NULL) is
+ * told the socket of each that was removed, "" without one. It blocks: not for the loop.
  */
-void sandbox_sweep(const char *id, void (*swept)(const char *socket));
+void sandbox_sweep(const char *prefix, const char *id, void (*swept)(const char *socket));
 
 /* --- containers and their processes; exec_id "" (or NULL) means the container's init --- */
 

@@ -3,11 +3,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <sys/random.h>
 
 #include "base/fd.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "base/path.h"
 #include "runtime/blocking.h"
 #include "runtime/boot.h"
 
@@ -52,35 +52,20 @@ static struct sandbox *new_sandbox(const struct build *b, const char *what, int 
 				   struct err *err)
 {
 	static const struct sandbox_listener listener = {0};
-	_cleanup_(freep) char *id = NULL;
+	_cleanup_(freep) char *id = path_new_id(what);
 	struct sandbox *s = NULL;
-	uint64_t number = 0;
 
-	if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number)) {
-		*ret = err_setx(err, -EIO, "no random numbers");
-		return NULL;
-	}
-	id = xasprintf("%s-%016" PRIx64, what, number);
 	*ret = sandbox_new(b->loop, b->config, id, NULL, NULL, &listener, &s, err);
 	return *ret < 0 ? NULL : s;
 }
 
 /* --- what a killed builder has left --- */
 
+/* One that lives is another's, with another template_path. */
 static int sweep_in_child(_unused_ void *arg, _unused_ void *reply)
 {
-	_cleanup_(strv_fini) struct strv ids = {0};
-	int r = persist_list(&ids, NULL);
-
-	for (size_t i = 0; i < ids.n; i++) {
-		_cleanup_err_ struct err err = {0};
-
-		/* One that lives is another's, with another template_path. */
-		if (str_has_prefix(ids.v[i], SANDBOX_NAME "-") &&
-		    sandbox_cleanup(ids.v[i], NULL, 0, &err) < 0)
-			log_warn("clean up sandbox %s: %s", ids.v[i], err_text(&err));
-	}
-	return r;
+	sandbox_sweep(SANDBOX_NAME "-", NULL, NULL);
+	return 0;
 }
 
 static void sweep(void)

@@ -62,7 +62,7 @@ static int sweep_in_child(void *arg, _unused_ void *reply)
 {
 	const struct daemon *d = arg;
 
-	sandbox_sweep(d->serve->id, address_remove_stale);
+	sandbox_sweep("", d->serve->id, address_remove_stale);
 	return 0;
 }
 
