@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "agent/modules.h"
 #include "agent/rpc.h"
 #include "base/fs.h"
-#include "base/log.h"
 #include "loop/co.h"
 
 /*

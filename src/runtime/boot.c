@@ -288,8 +288,6 @@ static void stop_vm(void *context)
 	if (s->vm && vm_stop(s->vm, &err) < 0)
 		log_warn("%s", err_text(&err));
 	log_forward_stop(TAKE_PTR(s->log));
-	s->log_fd = fd_close(s->log_fd);
-	s->agent_fd = fd_close(s->agent_fd);
 }
 
 /* --- the table --- */
