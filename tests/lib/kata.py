@@ -58,6 +58,13 @@ def write_config(path, image, sections=None, /, **hypervisor):
     return path
 
 
+def make_template(config, build=TREE / "build"):
+    """The template that sandboxes of this configuration are restored from; returns the configuration's path."""
+    subprocess.run([pathlib.Path(build) / "src/cli/kata-runtime", "--config", config, "factory", "init"], check=True,
+                   capture_output=True, text=True)
+    return config
+
+
 def cmdline(pid):
     try:
         return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]

@@ -196,20 +196,13 @@ def progress(text):
     print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def make_template(config):
-    """A template for sandboxes of this configuration."""
-    subprocess.run([BUILD / "src/cli/kata-runtime", "--config", config, "factory", "init"], check=True,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return config
-
-
 def measure(runs, tmp):
     image = kata.make_image()
     factory = {"factory": {"enable_template": True, "template_path": str(tmp / "templates")}}
     loud = {"runtime": {"enable_debug": True}}
     config = kata.write_config(tmp / "configuration.toml", image)
     debug = kata.write_config(tmp / "debug.toml", image, loud)
-    clone = make_template(kata.write_config(tmp / "clone.toml", image, factory))
+    clone = kata.make_template(kata.write_config(tmp / "clone.toml", image, factory))
     clone_debug = kata.write_config(tmp / "clone-debug.toml", image, {**factory, **loud})
     ociimage.busybox(tmp / "busybox.tar", IMAGE)
     with containerd.Containerd("1", config=config) as c:

@@ -141,9 +141,7 @@ both_generations = {"params": ["1", "2"], "ids": ["containerd1", "containerd2"]}
 def fixture_template_config(tmp_path_factory, config):
     """A configuration with templates, and the one that its sandboxes are restored from."""
     folder = tmp_path_factory.mktemp("templates")
-    path = config({"factory": {"enable_template": True, "template_path": str(folder)}})
-    subprocess.run([BUILD / "src/cli/kata-runtime", "--config", path, "factory", "init"], check=True)
-    return path
+    return kata.make_template(config({"factory": {"enable_template": True, "template_path": str(folder)}}), BUILD)
 
 
 @pytest.fixture(name="containerd", scope="session", **both_generations)
