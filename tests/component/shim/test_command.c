@@ -304,8 +304,8 @@ static void test_answer_forms(void **state)
 
 static void check_group(struct containerd *c, const char *sandbox, const char *container)
 {
-	_cleanup_(freep) char *first = containerd_bundle(c, "pod", "sleep 100", sandbox);
-	_cleanup_(freep) char *second = containerd_bundle(c, "app", "sleep 100", container);
+	_cleanup_(freep) char *first = containerd_bundle(c, "pod", "exec sleep 100", sandbox);
+	_cleanup_(freep) char *second = containerd_bundle(c, "app", "exec sleep 100", container);
 	_cleanup_(freep) char *line = containerd_start(c, "pod", first), *other = NULL;
 	pid_t pid = c->daemon;
 
@@ -361,7 +361,7 @@ static void test_group_crio(void **state)
 static void test_delete_after_crash(void **state)
 {
 	struct containerd *c = *state;
-	_cleanup_(freep) char *bundle = containerd_bundle(c, "c1", "sleep 100", "");
+	_cleanup_(freep) char *bundle = containerd_bundle(c, "c1", "exec sleep 100", "");
 	_cleanup_(freep) char *line = containerd_start(c, "c1", bundle);
 	_cleanup_(freep) char *cleanup = path_join(c->dir, "cleanup-c1");
 
@@ -382,7 +382,7 @@ static void test_delete_after_crash(void **state)
 static void test_delete_of_hung(void **state)
 {
 	struct containerd *c = *state;
-	_cleanup_(freep) char *bundle = containerd_bundle(c, "c1", "sleep 100", "");
+	_cleanup_(freep) char *bundle = containerd_bundle(c, "c1", "exec sleep 100", "");
 	_cleanup_(freep) char *line = containerd_start(c, "c1", bundle);
 
 	kill(c->daemon, SIGSTOP);
@@ -438,7 +438,7 @@ static void test_delete_of_other_socket(void **state)
 static void test_sigterm(void **state)
 {
 	struct containerd *c = *state;
-	_cleanup_(freep) char *bundle = containerd_bundle(c, "c1", "sleep 100", "");
+	_cleanup_(freep) char *bundle = containerd_bundle(c, "c1", "exec sleep 100", "");
 	_cleanup_(freep) char *line = containerd_start(c, "c1", bundle);
 	_cleanup_(freep) char *running = path_join(c->dir, "running-c1");
 

@@ -209,7 +209,7 @@ static void test_exec_timeout(void **state)
 	struct pod pod;
 
 	pod_run(c, &pod, "exec sleep 1000", "exec sleep 1000");
-	crio_exec(c, &pod.of[FIRST], "probe", "sleep 1000", false, false, &s);
+	crio_exec(c, &pod.of[FIRST], "probe", "exec sleep 1000", false, false, &s);
 	crio_wait(c, &pod.of[FIRST], "probe", &wait);
 	assert_int_equal(crio_signal(c, &pod.of[FIRST], "probe", SIGKILL, NULL), 0);
 	assert_int_equal(call_finish(c, &wait), 0);

@@ -57,7 +57,7 @@ static void test_restart(void **state)
 
 	free(c->publish_binary);
 	c->publish_binary = xstrdup("/bin/false");
-	bundle = start_container(c, "sleep 100");
+	bundle = start_container(c, "exec sleep 100");
 	containerd_await_event(c, "/tasks/start c1");
 	containerd_deaf(c);
 	assert_int_equal(task_exec(c, "c1", "e1", "\"true\"", NULL, false, NULL), 0);
@@ -244,7 +244,7 @@ static void test_only_start_boots(void **state)
 	assert_int_equal(fs_mkdir_all(bundle, 0700), 0);
 	free(containerd_start(c, "pod", bundle));
 	assert_int_equal(create_sandbox(c, bundle), 0);
-	app = containerd_bundle(c, "app", "sleep 100",
+	app = containerd_bundle(c, "app", "exec sleep 100",
 				"\"io.kubernetes.cri.container-type\":\"container\","
 				"\"io.kubernetes.cri.sandbox-id\":\"pod\"");
 	running = path_join(c->dir, "running-pod");

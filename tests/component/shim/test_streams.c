@@ -42,7 +42,7 @@ static int teardown(void **state)
 /* A shim with container c1 that sleeps, for execs. */
 static void open_shim(struct containerd *c)
 {
-	_cleanup_(freep) char *bundle = containerd_bundle(c, "c1", "sleep 1000", "");
+	_cleanup_(freep) char *bundle = containerd_bundle(c, "c1", "exec sleep 1000", "");
 
 	free(containerd_start(c, "c1", bundle));
 	assert_int_equal(task_create(c, "c1", bundle, NULL, false, NULL), 0);

@@ -104,7 +104,7 @@ static void test_life_v3(void **state)
 static void test_short_lives(void **state)
 {
 	struct containerd *c = *state;
-	_cleanup_(freep) char *bundle = run_container(c, "c1", "sleep 100");
+	_cleanup_(freep) char *bundle = run_container(c, "c1", "exec sleep 100");
 
 	for (int i = 0; i < 30; i++) {
 		char exec_id[16];
@@ -132,7 +132,7 @@ static void test_short_lives(void **state)
 static void test_exec_codes(void **state)
 {
 	struct containerd *c = *state;
-	_cleanup_(freep) char *bundle = run_container(c, "c1", "sleep 100");
+	_cleanup_(freep) char *bundle = run_container(c, "c1", "exec sleep 100");
 	_cleanup_err_ struct err err = {0};
 
 	assert_int_equal(task_exec(c, "c1", "e1", "\"nosuch\"", NULL, false, &err), -EREMOTEIO);
@@ -199,8 +199,8 @@ static void create_request(Containerd__Task__V2__CreateTaskRequest *request, con
 static void test_slow_create(void **state)
 {
 	struct containerd *c = *state;
-	_cleanup_(freep) char *first = run_container(c, "c1", "sleep 100");
-	_cleanup_(freep) char *second = containerd_bundle(c, "c2", "sleep 100",
+	_cleanup_(freep) char *first = run_container(c, "c1", "exec sleep 100");
+	_cleanup_(freep) char *second = containerd_bundle(c, "c2", "exec sleep 100",
 							  "\"fake.create.msec\":\"2000\"");
 	Containerd__Task__V2__CreateTaskRequest request;
 	struct call slow, twin;
@@ -258,7 +258,7 @@ static void expect_given_up(struct containerd *c, struct call *create)
 static void test_give_up_a_boot(void **state)
 {
 	struct containerd *c = *state;
-	_cleanup_(freep) char *bundle = containerd_bundle(c, "c1", "sleep 100",
+	_cleanup_(freep) char *bundle = containerd_bundle(c, "c1", "exec sleep 100",
 							  "\"fake.boot.msec\":\"15000\"");
 	_cleanup_(freep) char *running = path_join(c->dir, "running-c1");
 	uint64_t begin;
@@ -280,7 +280,7 @@ static void test_give_up_a_boot(void **state)
 static void test_give_up_in_guest(void **state)
 {
 	struct containerd *c = *state;
-	_cleanup_(freep) char *bundle = containerd_bundle(c, "c1", "sleep 100",
+	_cleanup_(freep) char *bundle = containerd_bundle(c, "c1", "exec sleep 100",
 							  "\"fake.create.msec\":\"15000\"");
 	_cleanup_(freep) char *running = path_join(c->dir, "running-c1");
 	struct call create;
@@ -299,9 +299,9 @@ static void test_give_up_in_guest(void **state)
 static void test_give_up_waiting(void **state)
 {
 	struct containerd *c = *state;
-	_cleanup_(freep) char *first = containerd_bundle(c, "c1", "sleep 100",
+	_cleanup_(freep) char *first = containerd_bundle(c, "c1", "exec sleep 100",
 							 "\"fake.boot.msec\":\"60000\"");
-	_cleanup_(freep) char *second = containerd_bundle(c, "c2", "sleep 100",
+	_cleanup_(freep) char *second = containerd_bundle(c, "c2", "exec sleep 100",
 							  "\"fake.boot.msec\":\"60000\"");
 	_cleanup_(freep) char *running = path_join(c->dir, "running-c1");
 	struct call creates[2];
@@ -322,11 +322,11 @@ static void test_give_up_waiting(void **state)
 static void test_give_up_a_member(void **state)
 {
 	struct containerd *c = *state;
-	_cleanup_(freep) char *pod = containerd_bundle(c, "pod", "sleep 100",
+	_cleanup_(freep) char *pod = containerd_bundle(c, "pod", "exec sleep 100",
 						       "\"io.kubernetes.cri.container-type\":"
 						       "\"sandbox\","
 						       "\"io.kubernetes.cri.sandbox-id\":\"pod\"");
-	_cleanup_(freep) char *app = containerd_bundle(c, "app", "sleep 100",
+	_cleanup_(freep) char *app = containerd_bundle(c, "app", "exec sleep 100",
 						       "\"fake.create.msec\":\"500\"");
 	struct call create;
 
@@ -356,9 +356,9 @@ static void test_give_up_a_member(void **state)
 static void test_give_up_by_leaving(void **state)
 {
 	struct containerd *c = *state;
-	_cleanup_(freep) char *bundle = containerd_bundle(c, "c1", "sleep 100",
+	_cleanup_(freep) char *bundle = containerd_bundle(c, "c1", "exec sleep 100",
 							  "\"fake.boot.msec\":\"1000\"");
-	_cleanup_(freep) char *slow = containerd_bundle(c, "c2", "sleep 100",
+	_cleanup_(freep) char *slow = containerd_bundle(c, "c2", "exec sleep 100",
 							"\"fake.boot.msec\":\"15000\"");
 	_cleanup_(freep) char *line = containerd_start(c, "c1", bundle), *running = NULL;
 	struct ttrpc_client *first;
@@ -457,7 +457,7 @@ static int simple(struct containerd *c, const char *method, const ProtobufCMessa
 static void test_pause(void **state)
 {
 	struct containerd *c = *state;
-	_cleanup_(freep) char *bundle = run_container(c, "c1", "sleep 100");
+	_cleanup_(freep) char *bundle = run_container(c, "c1", "exec sleep 100");
 	Containerd__Task__V2__PauseRequest request = CONTAINERD__TASK__V2__PAUSE_REQUEST__INIT;
 	_cleanup_err_ struct err err = {0};
 
@@ -479,7 +479,7 @@ static void test_pause(void **state)
 static void test_queries(void **state)
 {
 	struct containerd *c = *state;
-	_cleanup_(freep) char *bundle = run_container(c, "c1", "sleep 100");
+	_cleanup_(freep) char *bundle = run_container(c, "c1", "exec sleep 100");
 	Containerd__Task__V2__StatsRequest of = CONTAINERD__TASK__V2__STATS_REQUEST__INIT;
 	Io__Containerd__Cgroups__V2__Metrics *metrics;
 	ProtobufCMessage *m = NULL;
@@ -535,7 +535,7 @@ static int update(struct containerd *c, const char *resources, struct err *err)
 static void test_update(void **state)
 {
 	struct containerd *c = *state;
-	_cleanup_(freep) char *bundle = run_container(c, "c1", "sleep 100");
+	_cleanup_(freep) char *bundle = run_container(c, "c1", "exec sleep 100");
 
 	assert_int_equal(update(c, NULL, NULL), -EINVAL);
 	assert_int_equal(update(c, UPDATE, NULL), 0);
@@ -546,7 +546,7 @@ static void test_update(void **state)
 static void test_vm_dies(void **state)
 {
 	struct containerd *c = *state;
-	_cleanup_(freep) char *bundle = run_container(c, "c1", "sleep 100");
+	_cleanup_(freep) char *bundle = run_container(c, "c1", "exec sleep 100");
 	Containerd__Task__V2__PidsRequest of = CONTAINERD__TASK__V2__PIDS_REQUEST__INIT;
 	ProtobufCMessage *m = NULL;
 	_cleanup_err_ struct err err = {0};
