@@ -239,7 +239,12 @@ static void a_sandbox_is_created_once(void **state)
 	Grpc__Storage shm = storage("ephemeral", "shm", "tmpfs", AGENT_SANDBOX_DIR "/shm");
 	Grpc__Storage local = storage("local", "local", "local", AGENT_STORAGE_DIR "/empty");
 	Grpc__Storage bind = storage("bind", "/usr", "bind", AGENT_STORAGE_DIR "/usr");
-	Grpc__Storage *all[] = {&shm, &local, &bind};
+	Grpc__Storage part = storage("bind", AGENT_SANDBOX_DIR "/shm/made/for/it", "bind",
+				     AGENT_STORAGE_DIR "/part");
+	Grpc__Storage *all[] = {&shm, &local, &bind, &part};
+	char *made[] = {
+		(char *)"io.katacontainers.volume.overlayfs.create_directory=" AGENT_SANDBOX_DIR
+			"/shm/made/for/it"};
 	char hostname[64];
 	struct stat st;
 
@@ -250,12 +255,15 @@ static void a_sandbox_is_created_once(void **state)
 	local.n_options = 1;
 	bind.options = bind_options;
 	bind.n_options = 1;
-	assert_int_equal(create_sandbox("one", all, 3), 0);
+	part.driver_options = made;
+	part.n_driver_options = 1;
+	assert_int_equal(create_sandbox("one", all, 4), 0);
 	assert_int_equal(create_sandbox("two", NULL, 0), -EEXIST);
 	assert_int_equal(gethostname(hostname, sizeof(hostname)), 0);
 	assert_string_equal(hostname, "a-pod");
 	assert_int_equal(is_mounted(shm.mount_point), 1);
 	assert_int_equal(is_mounted(bind.mount_point), 1);
+	assert_int_equal(is_mounted(part.mount_point), 1);
 	assert_int_equal(stat(local.mount_point, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0777);
 	assert_true(fs_exists(AGENT_STORAGE_DIR "/usr/bin"));

@@ -105,7 +105,7 @@ const struct key keys_hypervisor[] = {
 	HYPERVISOR(shared_fs, KEY_STRING, "\"virtio-fs\"", .choices = "virtio-fs|none",
 		HV_ANNOTATION("shared_fs"),
 		.doc = "How files of the host reach the guest. none: not at all; root file systems "
-		       "are on block devices then (the devmapper and blockfile snapshotters), and a "
+		       "are on block devices then (the devmapper, blockfile and EROFS snapshotters), and a "
 		       "container with other bind mounts is refused, unless they are ConfigMaps, Secrets "
 		       "and the like, which are copied."),
 	HYPERVISOR(virtio_fs_daemon, KEY_PATH, "\"\"", HV_ANNOTATION("virtio_fs_daemon"),

@@ -34,13 +34,20 @@
 /* -1: our own. Like that one, it is the process's, not a sandbox's. */
 static int sources_in = -1;
 
-static char **options_copy(char **options)
+static char **strings_copy(char **strings)
 {
 	struct strv copy = {0};
 
-	for (; options && *options; options++)
-		strv_add(&copy, *options);
+	for (; strings && *strings; strings++)
+		strv_add(&copy, *strings);
 	return copy.v;
+}
+
+static void strings_free(char **strings)
+{
+	for (char **s = strings; s && *s; s++)
+		free(*s);
+	free(strings);
 }
 
 void host_mounts_add(struct host_mounts *m, const struct host_mount *entry)
@@ -54,7 +61,8 @@ void host_mounts_add(struct host_mounts *m, const struct host_mount *entry)
 	copy->source = xstrdup(entry->source);
 	copy->target = xstrdup(entry->target);
 	copy->root = entry->root ? xstrdup(entry->root) : NULL;
-	copy->options = options_copy(entry->options);
+	copy->options = strings_copy(entry->options);
+	copy->folders = strings_copy(entry->folders);
 	copy->idmap = ns_maps_copy(&entry->idmap);
 	if (copy->users) {
 		copy->users->n++;
@@ -81,9 +89,8 @@ void host_mounts_fini(struct host_mounts *m)
 		free(m->v[i].source);
 		free(m->v[i].target);
 		free(m->v[i].root);
-		for (char **option = m->v[i].options; option && *option; option++)
-			free(*option);
-		free(m->v[i].options);
+		strings_free(m->v[i].options);
+		strings_free(m->v[i].folders);
 		ns_maps_fini(&m->v[i].idmap);
 	}
 	free(m->v);
@@ -206,6 +213,12 @@ static int mount_one(struct host_mount *m, struct host_mount_kernels *kernels,
 		if (r < 0)
 			return r;
 	}
+	for (char **folder = m->folders; folder && *folder; folder++) {
+		snprintf(outcome->step, sizeof(outcome->step), "make the folders of it");
+		r = fs_mkdir_all(*folder, 0755);
+		if (r < 0)
+			return r;
+	}
 	snprintf(outcome->step, sizeof(outcome->step), "mount");
 	return host_mount_typed(m, outcome);
 }
@@ -249,6 +262,8 @@ static int apply_in_child(void *arg, void *reply)
 
 		if (r < 0) {
 			outcome->n_done = i;
+			if (m->v[i].make_target && !m->v[i].others)
+				remove_target(m->v[i].target);
 			while (i-- > m->n_done)
 				umount_one(&m->v[i]);
 			return r;

@@ -31,6 +31,7 @@ struct host_mount {
 	char **options;      /* of others: as in fstab(5), ended by NULL */
 	char *root;       /* of others: NULL, or the folder that the target is in and in which its
 			     links stay: what it contains is an image's, later a guest's */
+	char **folders;   /* of others: made (0755) before the mount, ended by NULL */
 	bool make_target; /* make target as a folder or an empty file, as the source is; and remove
 			     it afterwards */
 	bool recursive_read_only;

@@ -11,6 +11,7 @@
 #include "base/fd.h"
 #include "base/path.h"
 #include "kernel/idmap.h"
+#include "kernel/loop_device.h"
 #include "kernel/mount.h"
 #include "runtime/host_mount_child.h"
 
@@ -68,9 +69,30 @@ static int shorten_lowerdir(char **option)
 	return 0;
 }
 
+/* "loop", as mount(8) knows it: with that, a file is mounted as a block device. Takes it away. */
+static bool take_loop(struct host_mount *m)
+{
+	bool found = false;
+	size_t n = 0;
+
+	for (size_t i = 0; m->options && m->options[i]; i++)
+		if (streq(m->options[i], "loop")) {
+			free(m->options[i]);
+			found = true;
+		} else {
+			m->options[n++] = m->options[i];
+		}
+	if (m->options)
+		m->options[n] = NULL;
+	return found;
+}
+
 static int mount_plain(struct host_mount *m, const char *target)
 {
 	_cleanup_(mount_options_fini) struct mount_options options = {0};
+	char device[LOOP_DEVICE_PATH_SIZE];
+	_cleanup_(closep) int loop = -1;
+	bool is_file = take_loop(m);
 	size_t n = 0, lower = SIZE_MAX;
 	int r;
 
@@ -81,7 +103,10 @@ static int mount_plain(struct host_mount *m, const char *target)
 	if (r == -E2BIG && streq(m->type, "overlay") && lower != SIZE_MAX &&
 	    shorten_lowerdir(&m->options[lower]) >= 0)
 		r = mount_options_parse(m->options, n, &options);
-	return r < 0 ? r : mount_make(m->source, target, m->type, &options);
+	if (r < 0 || !is_file)
+		return r < 0 ? r : mount_make(m->source, target, m->type, &options);
+	loop = loop_device_open(m->source, options.flags & MS_RDONLY, device);
+	return loop < 0 ? loop : mount_make(device, target, m->type, &options);
 }
 
 /* --- with mapped ids --- */

@@ -17,6 +17,12 @@
  */
 
 #define OPTIONS_MAX (1U << 20)
+/*
+ * Of what containerd's mount manager would do for us (its docs/mounts.md): layers of EROFS, and the
+ * overlay that is to be mounted over them, come to us as they are, to become disks of the VM.
+ */
+#define ALLOW_MOUNTS "containerd.io/runtime-allow-mounts"
+#define OUR_MOUNTS   "format/*,mkdir/*,erofs"
 /* How containerd registers the document (core/runtime/typeurl.go); the value is JSON. */
 #define FEATURES_TYPE "types.containerd.io/opencontainers/runtime-spec/1/features/Features"
 
@@ -40,6 +46,9 @@ int cmd_info(struct err *err)
 	Containerd__Types__RuntimeVersion version = CONTAINERD__TYPES__RUNTIME_VERSION__INIT;
 	Containerd__Types__RuntimeInfo info = CONTAINERD__TYPES__RUNTIME_INFO__INIT;
 	Google__Protobuf__Any features = GOOGLE__PROTOBUF__ANY__INIT;
+	Containerd__Types__RuntimeInfo__AnnotationsEntry mounts =
+		CONTAINERD__TYPES__RUNTIME_INFO__ANNOTATIONS_ENTRY__INIT;
+	Containerd__Types__RuntimeInfo__AnnotationsEntry *annotations[] = {&mounts};
 	_cleanup_(freep) char *document = oci_features();
 	_cleanup_(freep) uint8_t *packed = NULL;
 	size_t n;
@@ -53,6 +62,10 @@ int cmd_info(struct err *err)
 	features.type_url = (char *)FEATURES_TYPE;
 	features.value = (ProtobufCBinaryData){strlen(document), (uint8_t *)document};
 	info.features = &features;
+	mounts.key = (char *)ALLOW_MOUNTS;
+	mounts.value = (char *)OUR_MOUNTS;
+	info.annotations = annotations;
+	info.n_annotations = ARRAY_SIZE(annotations);
 	packed = xmalloc(containerd__types__runtime_info__get_packed_size(&info));
 	n = containerd__types__runtime_info__pack(&info, packed);
 	r = fd_write_all(STDOUT_FILENO, packed, n);

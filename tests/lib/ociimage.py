@@ -44,26 +44,36 @@ def _layer(root, owners):
     return out.getvalue()
 
 
-def build(root, config=None, owners=None):
-    """(manifest, [configuration, layer]) of an image from folder `root`; config as in image-spec config.json;
-    owners {path: (uid, gid)} are those that are not root."""
-    layer = _layer(root, owners or {})
-    packed = gzip.compress(layer, compresslevel=1, mtime=0)
+def build(root, config=None, owners=None, above=()):
+    """(manifest, [configuration, layer, ...]) of an image from folder `root` and those of the layers above it; config as in
+    image-spec config.json; owners {path: (uid, gid)} are those that are not root."""
+    layers = [_layer(folder, owners or {}) for folder in (root, *above)]
+    packed = [gzip.compress(layer, compresslevel=1, mtime=0) for layer in layers]
     image = json.dumps({
         "architecture": "amd64", "os": "linux", "config": config or {},
-        "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
+        "rootfs": {"type": "layers", "diff_ids": [_digest(layer) for layer in layers]},
     }).encode()
     manifest = json.dumps({
         "schemaVersion": 2, "mediaType": MEDIA + "manifest.v1+json",
         "config": {"mediaType": MEDIA + "config.v1+json", "digest": _digest(image), "size": len(image)},
-        "layers": [{"mediaType": MEDIA + "layer.v1.tar+gzip", "digest": _digest(packed), "size": len(packed)}],
+        "layers": [{"mediaType": MEDIA + "layer.v1.tar+gzip", "digest": _digest(layer), "size": len(layer)}
+                   for layer in packed],
     }).encode()
-    return manifest, [image, packed]
+    return manifest, [image, *packed]
 
 
-def write(archive, name, root, config=None, owners=None):
+def chain_ids(root, above=()):
+    """What containerd calls the snapshots of such an image's layers (image-spec config.md, "Layer ChainID")."""
+    ids = []
+    for folder in (root, *above):
+        diff = _digest(_layer(folder, {}))
+        ids.append(_digest(f"{ids[-1]} {diff}".encode()) if ids else diff)
+    return ids
+
+
+def write(archive, name, root, config=None, owners=None, above=()):
     """Write `archive`: one image `name` ("registry/name:tag") of build()."""
-    manifest, blobs = build(root, config, owners)
+    manifest, blobs = build(root, config, owners, above)
     index = json.dumps({
         "schemaVersion": 2, "mediaType": MEDIA + "index.v1+json",
         "manifests": [{

@@ -3,8 +3,10 @@
 
 import os
 import pathlib
+import stat
 import subprocess
 
+import ociimage
 import pytest
 from conftest import BUILD, IMAGE, Sandbox, daemon, remove, unique
 from loopdev import SECTOR, loop_device, numbered
@@ -142,24 +144,98 @@ def test_read_only_root_on_a_block_device(blockfile, block_name):
 
 # --- layers on EROFS ---
 
+LAYERS = "localhost/layers:latest"
+
+
 @pytest.fixture(name="erofs", scope="module")
-def fixture_erofs(config, archives):
-    """A containerd 2 whose layers are EROFS images, below an overlay."""
-    subprocess.run(["modprobe", "-q", "erofs"], check=False)
-    if "\terofs\n" not in pathlib.Path("/proc/filesystems").read_text(encoding="ascii"):
-        pytest.skip("the host's kernel has no EROFS")
-    with daemon.Containerd("2", BUILD, config=config(), snapshotters={"erofs": {}}) as c:
-        for archive in archives:
-            c.ctr("images", "import", "--local", "--snapshotter", "erofs", archive)
+def fixture_erofs(tmp_path_factory, config):
+    """A containerd 2 with an image of three layers, each an EROFS image; a container writes to an ext4 of its own.
+
+    containerd's differ needs a newer mkfs.erofs than Debian's to unpack a layer: here its work is done by hand, before the
+    snapshot is committed.
+    """
+    folder = tmp_path_factory.mktemp("layers")
+    trees = [folder / "0", folder / "1", folder / "2"]
+    ociimage.busybox_tree(trees[0])
+    for tree in trees[1:]:
+        (tree / "etc").mkdir(parents=True)
+    (trees[0] / "etc/gone").write_text("of the lowest layer\n")
+    (trees[1] / "etc/of").write_text("the second layer\n")
+    (trees[2] / "etc/of").write_text("the third layer\n")
+    ociimage.write(folder / "layers.tar", LAYERS, trees[0], {"Env": ["PATH=/bin"]}, above=trees[1:])
+    chain = ociimage.chain_ids(trees[0], trees[1:])
+    os.mknod(trees[2] / "etc/gone", 0o600 | stat.S_IFCHR, 0)  # overlayfs' whiteout
+    with daemon.Containerd("2", BUILD, config=config(), snapshotters={"erofs": {"default_size": "64MiB"}}) as c:
+        c.ctr("images", "import", "--no-unpack", folder / "layers.tar")
+        snapshots = c.dir / "root/io.containerd.snapshotter.v1.erofs/snapshots"
+        for i, tree in enumerate(trees):
+            before = set(snapshots.iterdir())
+            c.ctr("snapshots", "--snapshotter", "erofs", "prepare", f"layer{i}", *chain[:i][-1:])
+            (made,) = set(snapshots.iterdir()) - before
+            subprocess.run(["mkfs.erofs", "--quiet", made / "layer.erofs", tree], check=True, stdout=subprocess.DEVNULL)
+            c.ctr("snapshots", "--snapshotter", "erofs", "commit", chain[i], f"layer{i}")
         yield c
 
 
-def test_root_of_erofs_layers(erofs):
-    """The host mounts the layers and shares the result."""
+@pytest.fixture(name="erofs_name")
+def fixture_erofs_name(erofs):
     name = unique()
+    yield name
+    remove(erofs, name)
+
+
+def layers_of(sandbox):
+    """The EROFS images that QEMU has open."""
+    links = {os.readlink(fd) for fd in pathlib.Path(f"/proc/{sandbox.qemu}/fd").iterdir()}
+    return {link for link in links if link.endswith("/layer.erofs")}
+
+
+@pytest.mark.parametrize("driver", ["virtio-scsi", "virtio-blk"])
+def test_root_of_erofs_layers(erofs, erofs_name, config, driver):
+    """Each layer is a disk of the VM, and the guest puts them together."""
+    sandbox = Sandbox(erofs, erofs_name, "sleep", "600", image=LAYERS,
+                      options=["--snapshotter", "erofs", "--runtime-config-path", config(block_device_driver=driver)])
+    script = "cat /etc/of; ls /etc/gone 2>&1; echo new >>/etc/passwd; tail -n 1 /etc/passwd; grep ' / ' /proc/mounts"
+    said = sandbox.exec("sh", "-c", script).stdout.splitlines()
+    assert said[:3] == ["the third layer", "ls: /etc/gone: No such file or directory", "new"]
+    assert said[3].startswith("overlay / overlay rw")
+    assert len(layers_of(sandbox)) == 3
+    script = "mkdir /a && mv /a /b && ln /etc/of /hard && rm -r /bin/ls /etc/of && mknod /null c 1 3 && cat /hard"
+    assert sandbox.exec("sh", "-c", script).stdout == "the third layer\n"
+
+
+def test_erofs_layers_are_shared(erofs, erofs_name):
+    """By the containers of a pod: one disk for a layer, but what each writes is its own; the disks go with the last."""
+    options = ["--snapshotter", "erofs"]
+    sandbox = Sandbox(erofs, erofs_name, "sleep", "600", image=LAYERS, options=[*options, *pod_options()])
+    def n_open():
+        return sum(open_devices(sandbox, layer) for layer in layers_of(sandbox))
+
+    before = n_open()
+    second = unique()
     try:
-        done = erofs.run(IMAGE, name, "sh", "-c", "grep -c root: /etc/passwd; echo new >>/etc/passwd; tail -n 1 /etc/passwd",
-                         options=["--snapshotter", "erofs"])
-        assert done.stdout.split() == ["1", "new"]
+        other = Sandbox(erofs, second, "sleep", "600", image=LAYERS, options=[*options, *pod_options(erofs_name)])
+        assert other.exec("sh", "-c", "echo mine >/etc/of; cat /etc/of").stdout == "mine\n"
+        assert sandbox.exec("cat", "/etc/of").stdout == "the third layer\n"
+        assert n_open() == before
     finally:
-        remove(erofs, name)
+        remove(erofs, second)
+    assert sandbox.exec("cat", "/etc/of").stdout == "the third layer\n"
+    assert n_open() == before
+
+
+def test_erofs_layers_without_shared_folder(erofs, erofs_name, config):
+    """shared_fs = "none": they need no other way into the guest."""
+    done = erofs.run(LAYERS, erofs_name, "cat", "/etc/of",
+                     options=["--snapshotter", "erofs", "--runtime-config-path", config(shared_fs="none")])
+    assert done.stdout == "the third layer\n"
+
+
+def test_erofs_layers_on_the_host(erofs, erofs_name, config):
+    """disable_block_device_use: the host mounts them, if its kernel can."""
+    done = erofs.run(LAYERS, erofs_name, "cat", "/etc/of", check=False,
+                     options=["--snapshotter", "erofs", "--runtime-config-path", config(disable_block_device_use=True)])
+    if "\terofs\n" in pathlib.Path("/proc/filesystems").read_text(encoding="ascii"):
+        assert done.stdout == "the third layer\n"
+    else:
+        assert done.returncode != 0 and "(erofs) on" in done.stderr and "layers/1: mount: No such device" in done.stderr

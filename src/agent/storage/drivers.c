@@ -175,6 +175,16 @@ static int make_dirs_in_child(void *arg, _unused_ void *reply)
 	return 0;
 }
 
+static int make_dirs(const Grpc__Storage *request, struct err *err)
+{
+	int r;
+
+	if (!request->n_driver_options)
+		return 0;
+	r = co_run_child(make_dirs_in_child, (void *)request, NULL, 0, clock_after(MAKE_DIR_TIME));
+	return r < 0 ? err_set(err, r, "make its folders") : 0;
+}
+
 static int add_overlay(struct agent *agent, const Grpc__Storage *request, struct storage *storage,
 		       struct err *err)
 {
@@ -184,9 +194,9 @@ static int add_overlay(struct agent *agent, const Grpc__Storage *request, struct
 		return err_setx(err, -ENOSYS,
 				"option " OVERLAY_RW " is not supported: say upperdir "
 				"and workdir");
-	r = co_run_child(make_dirs_in_child, (void *)request, NULL, 0, clock_after(MAKE_DIR_TIME));
+	r = make_dirs(request, err);
 	if (r < 0)
-		return err_set(err, r, "make the folders of the overlay");
+		return r;
 	return storage_mount(agent, request, request->source, "overlay", 0, storage, err);
 }
 
@@ -198,6 +208,10 @@ static int add_overlay(struct agent *agent, const Grpc__Storage *request, struct
 static int add_bind(struct agent *agent, const Grpc__Storage *request, struct storage *storage,
 		    struct err *err)
 {
+	int r = make_dirs(request, err);
+
+	if (r < 0)
+		return r;
 	return storage_mount(agent, request, request->source, "bind", 0, storage, err);
 }
 
