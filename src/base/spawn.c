@@ -97,6 +97,8 @@ static int prepare_child(const struct spawn *s, pid_t parent, int *report)
 		return -errno;
 	if (s->netns_fd > 0 && setns(s->netns_fd, CLONE_NEWNET) < 0)
 		return -errno;
+	if (s->mntns_fd > 0 && setns(s->mntns_fd, CLONE_NEWNS) < 0)
+		return -errno;
 	if (s->new_netns && unshare(CLONE_NEWNET) < 0)
 		return -errno;
 	if (s->landlock_fd > 0) {

@@ -20,6 +20,7 @@ struct spawn {
 	size_t n_fds;
 	int in, out, err; /* the child's 0, 1, 2; -1: /dev/null (0 means fd 0: inherit) */
 	int netns_fd;     /* > 0: setns(2) to it first */
+	int mntns_fd;     /* > 0: setns(2) to it first */
 	bool new_netns;   /* run in a network namespace of its own, which is empty */
 	uid_t uid;        /* != 0: switch user and group, drop groups and all capabilities */
 	gid_t gid;
