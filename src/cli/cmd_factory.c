@@ -35,10 +35,9 @@ static void says(_unused_ void *arg, const char *what)
 static void init_in_coroutine(void *arg)
 {
 	struct init *init = arg;
-	const struct template_progress progress = {.says = says};
+	const struct template_wish wish = {.says = says};
 
-	init->result = template_build(init->loop, init->config, &progress, &init->template,
-				      init->err);
+	init->result = template_build(init->loop, init->config, &wish, &init->template, init->err);
 	loop_quit(init->loop, 0);
 }
 

@@ -105,6 +105,7 @@ struct config_runtime {
 /* [factory] */
 struct config_factory {
 	bool enable_template;
+	bool auto_build_template;
 	char *template_path;
 };
 

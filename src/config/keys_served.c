@@ -207,8 +207,13 @@ const struct key keys_runtime[] = {
 const struct key keys_factory[] = {
 	FACTORY(enable_template, KEY_BOOL, "false", .annotation = "config.factory.enable_template",
 		.doc = "Restore sandboxes from a saved virtual machine instead of booting each "
-		       "(kata-runtime factory init makes it; without one they boot). The agent is reached over "
+		       "(the first one on a host boots, and has it made for the others; so does "
+		       "kata-runtime factory init). The agent is reached over "
 		       "a serial port then. The annotation is not one of Kata's."),
+	FACTORY(auto_build_template, KEY_BOOL, "true",
+		.doc = "Make a missing saved machine in the background when a sandbox has found none: one at "
+		       "a time, with the lowest priority. If that fails, another attempt is made after an "
+		       "hour. This key is not one of Kata's."),
 	FACTORY(template_path, KEY_PATH, "\"/run/vc/vm/template\"",
 		.doc = "The folder for saved virtual machines, best on a file system in memory."),
 };

@@ -65,6 +65,9 @@ int boot_save_memory(void *context, struct err *err)
 	r = vm_fingerprint(s->vm, s->template_key, err);
 	if (r < 0)
 		return r;
+	if (s->wanted_key && !streq(s->wanted_key, s->template_key))
+		return err_setx(err, -ESTALE,
+				"the configuration is that of another kind of virtual machine");
 	if (has_template(s))
 		return err_setx(err, -EALREADY, "there is a good template");
 	s->memory_fd = new_memory(s->memory_mib << 20, err);
@@ -182,6 +185,7 @@ int boot_find_template(void *context, struct err *err)
 	*t = (struct restore){.sandbox = s, .vm = s->vm, .memory_fd = -1};
 	template_init(&t->template);
 	r = open_template(s, &t->template, &why);
+	s->found_none = r == -ENOENT || r == -EBADMSG;
 	if (r < 0 && !s->template_folder) {
 		/* The first one on this host, or of this kind. */
 		if (r == -ENOENT)
@@ -286,9 +290,22 @@ bool boot_may_boot_instead(struct sandbox *s, const struct err *err)
 		return false;
 	log_warn("the sandbox could not be restored from its template, it boots: %s",
 		 err ? err_text(err) : "no reason is known");
-	if (s->on_trial && template_remove(root, s->template_key, NULL) == 0)
+	if (s->on_trial && template_remove(root, s->template_key, NULL) == 0) {
 		log_warn("template %.12s is removed", s->template_key);
+		template_note_failure(root, s->template_key);
+	}
 	s->on_trial = s->was_restored = false;
 	s->boots = true;
 	return true;
+}
+
+const char *sandbox_wanted_template(const struct sandbox *s, const char **ret_config)
+{
+	const struct config_factory *f = &s->config->factory;
+
+	if (!s->found_none || !*s->template_key || !f->auto_build_template || has_template(s) ||
+	    template_has_failed(f->template_path, s->template_key))
+		return NULL;
+	*ret_config = s->config->file ? s->config->file : "";
+	return s->template_key;
 }

@@ -343,6 +343,12 @@ int host_cgroup_remove(const struct strv *dirs)
 	return result;
 }
 
+void host_cgroup_expel(const struct host_cgroup *cgroup, pid_t pid)
+{
+	for (size_t i = 0; i < cgroup->home.n; i++)
+		move_to(cgroup->home.v[i], pid);
+}
+
 static int leave_in_child(void *arg, void *reply)
 {
 	const struct job *job = arg;

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 #include "base/str.h"
@@ -35,6 +36,9 @@ int host_cgroup_join(const struct host_cgroup *cgroup, uint64_t deadline, struct
 /* host_cgroup_out_of_memory: the folder in which the kernel has killed a process for want of
  * memory; NULL: none. */
 const char *host_cgroup_out_of_memory(const struct host_cgroup *cgroup);
+/* host_cgroup_expel: move a process of the group to where this one came from, as far as that is
+ * possible. */
+void host_cgroup_expel(const struct host_cgroup *cgroup, pid_t pid);
 /* host_cgroup_close: go back and remove it; its other processes have ended, or are killed. -EBUSY
  * or -ETIMEDOUT: it is still there. */
 int host_cgroup_close(struct host_cgroup *cgroup);

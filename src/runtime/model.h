@@ -122,10 +122,12 @@ struct sandbox {
 	char *template_folder;   /* one that is tried before it is published; NULL: none */
 	struct restore *restore; /* boot_template.c; NULL: it boots */
 	bool boots;              /* no template is to be used */
+	bool found_none;         /* there was none, or a damaged one */
 	bool was_restored;       /* a template was used … */
 	bool on_trial;           /* … and has not proved to be good yet */
 	bool aborted;            /* it was stopped while it booted */
 	int memory_fd;           /* SANDBOX_TO_SAVE: the guest's memory; -1 */
+	char *wanted_key;        /* SANDBOX_TO_SAVE: the only one that it may get; NULL: any */
 	bool freed;
 	unsigned int n_refs;
 };

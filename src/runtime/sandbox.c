@@ -226,6 +226,11 @@ void sandbox_set_socket(struct sandbox *s, const char *path)
 	persist_set(&s->disk.socket, path);
 }
 
+void sandbox_expel(const struct sandbox *s, pid_t pid)
+{
+	host_cgroup_expel(&s->cgroup, pid);
+}
+
 void sandbox_ref(struct sandbox *s)
 {
 	s->n_refs++;
@@ -258,6 +263,7 @@ void sandbox_unref(struct sandbox *s)
 	persist_fini(&s->disk);
 	free(s->agent_url);
 	free(s->template_folder);
+	free(s->wanted_key);
 	config_free(s->config);
 	free(s->reason);
 	free(s->id);

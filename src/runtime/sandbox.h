@@ -115,6 +115,16 @@ int sandbox_ping(struct sandbox *sandbox, uint64_t usec, struct err *err);
  * format; what cannot be had in time is left out. */
 int sandbox_metrics(struct sandbox *sandbox, struct buf *out, struct err *err);
 /*
+ * sandbox_wanted_template: the key of the template from which it would have been restored, had
+ * there been a good one; NULL: nobody need make one (it was restored, templates are off or not to
+ * be made in the background, or making it has failed not long ago). *ret_config: the configuration
+ * file, "" without one. Both live as long as the sandbox.
+ */
+const char *sandbox_wanted_template(const struct sandbox *sandbox, const char **ret_config);
+/* sandbox_expel: move a process of ours that is not the sandbox's out of its control group, to
+ * where the caller came from. */
+void sandbox_expel(const struct sandbox *sandbox, pid_t pid);
+/*
  * sandbox_private_mounts: move this process to a mount namespace of its own that still receives
  * what is mounted on the host (rslave). For main(), before sandbox_new(): the mounts of a sandbox
  * live there, so that they vanish with the process and its children, however it ends. Returns a

@@ -17,10 +17,12 @@
 #include "base/path.h"
 #include "base/sha256.h"
 
-#define NEW_PREFIX ".new"
-#define LOCK_NAME  "lock"
-#define INFO_MAX   1024U
-#define STATE_MAX  (64U << 20) /* of 100 to 500 KiB */
+#define NEW_PREFIX    ".new"
+#define FAILED_PREFIX ".failed-"
+#define RETRY_USEC    (3600 * USEC_PER_SEC)
+#define LOCK_NAME     "lock"
+#define INFO_MAX      1024U
+#define STATE_MAX     (64U << 20) /* of 100 to 500 KiB */
 #define INFO_FORMAT                                                                              \
 	"kata-c template 1\nmemory %" PRIu64 "\nstate %" PRIu64 " %64[0-9a-f]\ncreated %" PRIu64 \
 	"\n"
@@ -184,7 +186,7 @@ static int remove_named(const char *root, const char *name, struct err *err)
 	return r < 0 ? err_set(err, r, "remove %s", path) : 0;
 }
 
-static int remove_unfinished(const char *root, struct err *err)
+static int remove_beginning(const char *root, const char *prefix, struct err *err)
 {
 	_cleanup_(closedirp) DIR *dir = opendir(root);
 	int r = 0;
@@ -194,7 +196,7 @@ static int remove_unfinished(const char *root, struct err *err)
 	for (const struct dirent *entry = readdir(dir); entry && r == 0; entry = readdir(dir)) {
 		_cleanup_(freep) char *path = path_join(root, entry->d_name);
 
-		if (!str_has_prefix(entry->d_name, NEW_PREFIX))
+		if (!str_has_prefix(entry->d_name, prefix))
 			continue;
 		r = fs_remove_all(path);
 		if (r < 0)
@@ -213,13 +215,41 @@ int template_remove(const char *root, const char *key, struct err *err)
 	r = template_list(root, &keys, err);
 	for (size_t i = 0; r == 0 && i < keys.n; i++)
 		r = remove_named(root, keys.v[i], err);
-	return r < 0 ? r : remove_unfinished(root, err);
+	if (r == 0)
+		r = remove_beginning(root, FAILED_PREFIX, err);
+	return r < 0 ? r : remove_beginning(root, NEW_PREFIX, err);
+}
+
+static char *failure_path(const char *root, const char *key)
+{
+	return xasprintf("%s/" FAILED_PREFIX "%s", root, key);
+}
+
+void template_note_failure(const char *root, const char *key)
+{
+	_cleanup_(freep) char *path = failure_path(root, key);
+	int r = fs_replace(path, "", 0, 0600, false);
+
+	if (r < 0)
+		log_warn("note in %s that the template could not be made: %s", path, strerror(-r));
+}
+
+bool template_has_failed(const char *root, const char *key)
+{
+	_cleanup_(freep) char *path = failure_path(root, key);
+	uint64_t at, now = clock_realtime();
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return false;
+	at = (uint64_t)st.st_mtim.tv_sec * USEC_PER_SEC;
+	return at <= now && now - at < RETRY_USEC;
 }
 
 int template_begin(const char *root, char **ret, struct err *err)
 {
 	_cleanup_(freep) char *name = path_new_id(NEW_PREFIX), *folder = path_join(root, name);
-	int r = remove_unfinished(root, err);
+	int r = remove_beginning(root, NEW_PREFIX, err);
 
 	if (r < 0)
 		return r;
@@ -282,10 +312,11 @@ int template_write(const char *folder, int memory_fd, uint64_t memory_size, stru
 
 int template_commit(const char *root, const char *folder, const char *key, struct err *err)
 {
-	_cleanup_(freep) char *path = path_join(root, key);
+	_cleanup_(freep) char *path = path_join(root, key), *failure = failure_path(root, key);
 	int r = remove_named(root, key, err);
 
 	if (r < 0)
 		return r;
+	(void)unlink(failure);
 	return rename(folder, path) < 0 ? err_set(err, -errno, "publish %s", path) : 0;
 }

@@ -11,6 +11,7 @@
  *	                state    the rest of the VM
  *	                info     the sizes, and the digest of `state`
  *	root/.new-…/    one that is being made
+ *	root/.failed-…  making the one of this key has failed, at the file's time
  *
  * The folder is root's alone: what is in a template's memory becomes the memory of all its clones.
  *A template that is open goes on existing, whoever removes it.
@@ -58,6 +59,13 @@ int template_commit(const char *root, const char *folder, const char *key, struc
 /* template_write: memory and state of a saved VM into a folder of template_begin(). The memory
  * comes from `memory_fd`; the state is in the folder already. Blocks. */
 int template_write(const char *folder, int memory_fd, uint64_t memory_size, struct err *err);
+/*
+ * template_note_failure: making the one of this key has failed. template_has_failed: … within the
+ * last hour, so that nobody need try again by himself. The note goes when it succeeds, or with all
+ * templates.
+ */
+void template_note_failure(const char *root, const char *key);
+bool template_has_failed(const char *root, const char *key);
 /* template_create_state: the file for the state in such a folder; the caller's, or -errno. */
 int template_create_state(const char *folder, struct err *err);
 

@@ -32,7 +32,7 @@
 struct build {
 	struct loop *loop;
 	struct config *config;
-	const struct template_progress *progress;
+	const struct template_wish *wish;
 	const char *root;
 	char *folder;
 	char key[VM_FINGERPRINT_SIZE];
@@ -43,8 +43,8 @@ struct build {
 static void say(const struct build *b, const char *what)
 {
 	log_debug("template: %s", what);
-	if (b->progress && b->progress->says)
-		b->progress->says(b->progress->arg, what);
+	if (b->wish->says)
+		b->wish->says(b->wish->arg, what);
 }
 
 /* NULL: *ret says why. */
@@ -135,6 +135,8 @@ static int boot_and_save(struct build *b, struct err *err)
 	if (!s)
 		return r;
 	s->purpose = SANDBOX_TO_SAVE;
+	if (b->wish->key)
+		s->wanted_key = xstrdup(b->wish->key);
 	r = sandbox_start(s, NULL, err);
 	snprintf(b->key, sizeof(b->key), "%s", s->template_key);
 	if (r == 0)
@@ -206,39 +208,52 @@ static int build(struct build *b, struct err *err)
 	return r < 0 ? r : template_commit(b->root, b->folder, b->key, err);
 }
 
-int template_build(struct loop *loop, struct config *config,
-		   const struct template_progress *progress, struct template *ret, struct err *err)
+/* Whatever went wrong with it, would again. */
+static void note_failure(const struct build *b, int r)
+{
+	if (*b->key && r != -EALREADY && r != -ESTALE)
+		template_note_failure(b->root, b->key);
+}
+
+static int build_locked(struct build *b, struct template *ret, struct err *err)
+{
+	bool existed;
+	int r;
+
+	sweep();
+	r = template_begin(b->root, &b->folder, err);
+	if (r < 0)
+		return r;
+	r = build(b, err);
+	if (r < 0)
+		note_failure(b, r);
+	existed = r == -EALREADY && *b->key;
+	if (existed)
+		err_clear(err);
+	if (r == 0 || existed)
+		r = template_open(b->root, b->key, ret, err);
+	(void)fs_remove_all(b->folder);
+	free(b->folder);
+	fd_close(b->memory_fd);
+	return r < 0 ? r : !existed;
+}
+
+int template_build(struct loop *loop, struct config *config, const struct template_wish *wish,
+		   struct template *ret, struct err *err)
 {
 	struct build b = {
 		.loop = loop,
 		.config = config,
-		.progress = progress,
+		.wish = wish,
 		.root = config->factory.template_path,
 		.memory_fd = -1,
 	};
 	_cleanup_(closep) int lock = -1;
-	bool existed;
-	int r;
 
 	if (!config->factory.enable_template)
 		return err_setx(err, -ENOSYS,
 				"templates are off: set enable_template = true in "
 				"[factory] of the configuration");
-	lock = template_lock(b.root, false, err);
-	if (lock < 0)
-		return lock;
-	sweep();
-	r = template_begin(b.root, &b.folder, err);
-	if (r < 0)
-		return r;
-	r = build(&b, err);
-	existed = r == -EALREADY && *b.key;
-	if (existed)
-		err_clear(err);
-	if (r == 0 || existed)
-		r = template_open(b.root, b.key, ret, err);
-	(void)fs_remove_all(b.folder);
-	free(b.folder);
-	fd_close(b.memory_fd);
-	return r < 0 ? r : !existed;
+	lock = template_lock(b.root, wish->at_once, err);
+	return lock < 0 ? lock : build_locked(&b, ret, err);
 }

@@ -8,7 +8,10 @@
 #include "loop/loop.h"
 #include "runtime/template.h"
 
-struct template_progress {
+/* How somebody wants it. */
+struct template_wish {
+	const char *key; /* only if that is what it is called (-ESTALE); NULL: whatever it is */
+	bool at_once;    /* -EBUSY while another makes one, instead of waiting */
 	void (*says)(void *arg,
 		     const char *what); /* "boot the virtual machine" …; NULL: nobody asks */
 	void *arg;
@@ -20,7 +23,7 @@ struct template_progress {
  * that say nothing else, unless there is a good one, and publishes it when a clone of it has
  * passed: the guest's kernel and agent answer, it has its own random numbers and the time, and the
  * shared folders are mounted. *ret is open, the caller's. Returns 1 when it was made, 0 when it was
- * there, or -errno: nothing is left then.
+ * there, or -errno: nothing is left then but a note that it has failed.
  */
-int template_build(struct loop *loop, struct config *config,
-		   const struct template_progress *progress, struct template *ret, struct err *err);
+int template_build(struct loop *loop, struct config *config, const struct template_wish *wish,
+		   struct template *ret, struct err *err);

@@ -15,6 +15,8 @@ static void use_templates(void)
 	config->factory.template_path = xstrdup(ROOT);
 }
 
+static struct template_wish wish;
+
 static void build_template(int wanted)
 {
 	_cleanup_(template_fini) struct template t;
@@ -22,7 +24,7 @@ static void build_template(int wanted)
 	int r;
 
 	template_init(&t);
-	r = template_build(loop, config, NULL, &t, &err);
+	r = template_build(loop, config, &wish, &t, &err);
 	if (r != wanted)
 		fail_msg("%d: %s", r, err_text(&err));
 	if (r >= 0)
@@ -121,6 +123,56 @@ static void other_shape_body(void)
 static void other_shape(_unused_ void **state)
 {
 	in_coroutine(other_shape_body);
+}
+
+/* --- the first one has it made --- */
+
+static const char *wanted_by_next(void)
+{
+	const char *key, *file;
+	static char copy[VM_FINGERPRINT_SIZE];
+
+	start();
+	key = sandbox_wanted_template(sandbox, &file);
+	snprintf(copy, sizeof(copy), "%s", key ? key : "");
+	if (key)
+		assert_string_equal(file, config->file);
+	stop();
+	sandbox_free(TAKE_PTR(sandbox));
+	return copy;
+}
+
+static void wanted_body(void)
+{
+	char key[VM_FINGERPRINT_SIZE];
+
+	assert_string_equal(wanted_by_next(), "");
+	use_templates();
+	snprintf(key, sizeof(key), "%s", wanted_by_next());
+	assert_int_equal(strlen(key), VM_FINGERPRINT_SIZE - 1);
+	config->factory.auto_build_template = false;
+	assert_string_equal(wanted_by_next(), "");
+	config->factory.auto_build_template = true;
+	assert_int_equal(fs_mkdir_all(ROOT, 0700), 0);
+	template_note_failure(ROOT, key);
+	assert_string_equal(wanted_by_next(), "");
+	/* Of another kind: nothing is made, and that is no failure of it. */
+	wish.key = "another";
+	build_template(-ESTALE);
+	assert_int_equal(n_templates(), 0);
+	assert_string_equal(wanted_by_next(), "");
+	wish.key = key;
+	build_template(1);
+	assert_string_equal(wanted_by_next(), "");
+	assert_int_equal(n_templates(), 1);
+	assert_int_equal(template_remove(ROOT, NULL, NULL), 0);
+	assert_string_equal(wanted_by_next(), key);
+	wish = (struct template_wish){0};
+}
+
+static void wanted(_unused_ void **state)
+{
+	in_coroutine(wanted_body);
 }
 
 /* --- a restore that fails --- */
@@ -278,7 +330,7 @@ static void expect_no_build(const char *text)
 	_cleanup_(strv_fini) struct strv left = {0};
 
 	template_init(&t);
-	assert_true(template_build(loop, config, NULL, &t, &err) < 0);
+	assert_true(template_build(loop, config, &wish, &t, &err) < 0);
 	if (!strstr(err_text(&err), text))
 		fail_msg("%s", err_text(&err));
 	assert_int_equal(n_templates(), 0);
@@ -313,6 +365,6 @@ static void build_failures(_unused_ void **state)
 	in_coroutine(build_failures_body);
 }
 
-SANDBOX_TESTS(TEST(restore), TEST(without_template), TEST(other_shape), TEST(bad_state),
-	      TEST(dies_in_trial), TEST(not_its_fault), TEST(fails_both_ways), TEST(damage),
-	      TEST(stopped), TEST(build_failures))
+SANDBOX_TESTS(TEST(restore), TEST(without_template), TEST(other_shape), TEST(wanted),
+	      TEST(bad_state), TEST(dies_in_trial), TEST(not_its_fault), TEST(fails_both_ways),
+	      TEST(damage), TEST(stopped), TEST(build_failures))

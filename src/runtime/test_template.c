@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -252,6 +253,33 @@ static void test_unfinished(_unused_ void **state)
 	assert_false(fs_exists(next));
 }
 
+/* A failure is remembered until it succeeds, or an hour has passed. */
+static void test_failures(_unused_ void **state)
+{
+	_cleanup_(freep) char *path = xasprintf("%s/.failed-" KEY, root);
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = 0}};
+
+	assert_false(template_has_failed(root, KEY));
+	assert_int_equal(fs_mkdir_all(root, 0700), 0);
+	template_note_failure(root, KEY);
+	assert_true(template_has_failed(root, KEY));
+	assert_false(template_has_failed(root, KEY2));
+	times[1].tv_sec = time(NULL) - 3700;
+	assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+	assert_false(template_has_failed(root, KEY));
+	/* The clock was set back. */
+	times[1].tv_sec = time(NULL) + 3700;
+	assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+	assert_false(template_has_failed(root, KEY));
+	template_note_failure(root, KEY);
+	assert_true(template_has_failed(root, KEY));
+	publish(KEY);
+	assert_false(template_has_failed(root, KEY));
+	template_note_failure(root, KEY2);
+	assert_int_equal(template_remove(root, NULL, NULL), 0);
+	assert_false(template_has_failed(root, KEY2));
+}
+
 static void test_no_room(_unused_ void **state)
 {
 	_cleanup_(freep) char *folder = NULL;
@@ -277,6 +305,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damage, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unfinished, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_room, setup, teardown),
 	};
 

@@ -15,5 +15,8 @@
 int cmd_start(const struct options *options, struct err *err);
 /* cmd_delete: undo everything a dead shim has left and print a task.DeleteResponse. */
 int cmd_delete(const struct options *options, struct err *err);
+/* cmd_template: make the template that is called -id, of that configuration, when standard input
+ * ends: whoever has started it has put it in its place by then. Logs what comes of it. */
+int cmd_template(const struct options *options, struct err *err);
 /* cmd_info: print a types.RuntimeInfo; the runtime's options come on standard input. */
 int cmd_info(struct err *err);

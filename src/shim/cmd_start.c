@@ -79,6 +79,7 @@ static _noreturn_ void run_daemon(struct serve *serve, int listener, int mounts)
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	(void)umask(0022);
 	serve->listener = FD_LISTEN;
+	serve->mounts = FD_MOUNTS;
 	_exit(serve_run(serve) < 0 ? 1 : 0);
 }
 

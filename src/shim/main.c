@@ -24,6 +24,8 @@ static int run(const struct options *options, struct err *err)
 	}
 	if (options->info)
 		return cmd_info(err);
+	if (options->action == ACTION_TEMPLATE)
+		return cmd_template(options, err);
 	return options->action == ACTION_START ? cmd_start(options, err) : cmd_delete(options, err);
 }
 

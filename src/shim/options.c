@@ -9,7 +9,7 @@
 #include "base/str.h"
 
 const char options_help[] =
-	"Usage: " SHIM_NAME " [OPTION]... start|delete\n"
+	"Usage: " SHIM_NAME " [OPTION]... start|delete|template\n"
 	"\n"
 	"Runs the containers of one pod in a virtual machine of their own. containerd and CRI-O "
 	"start\n"
@@ -21,6 +21,7 @@ const char options_help[] =
 	"  -id ID                  the container\n"
 	"  -bundle DIR             its bundle (default: the current directory)\n"
 	"  -socket FILE            listen here instead of below /run/containerd/s\n"
+	"  -config FILE            template: the configuration\n"
 	"  -debug                  log more\n"
 	"  -info                   print what this runtime is (protobuf) and exit\n"
 	"  -v, -version            print the version and exit\n"
@@ -28,6 +29,8 @@ const char options_help[] =
 	"\n"
 	"start prints the address of the pod's shim, and starts it if need be.\n"
 	"delete removes what a dead shim has left and prints the task's end (protobuf).\n"
+	"template makes the saved virtual machine called ID; a shim whose sandbox found none runs\n"
+	"it in the background. kata-runtime factory is the same for people.\n"
 	"\n"
 	"Options may have one dash or two. The configuration is in configuration.toml(5).\n";
 
@@ -44,6 +47,7 @@ static const struct option {
 	{"id", KIND_STRING, offsetof(struct options, id)},
 	{"bundle", KIND_STRING, offsetof(struct options, bundle)},
 	{"socket", KIND_STRING, offsetof(struct options, socket)},
+	{"config", KIND_STRING, offsetof(struct options, config)},
 	{"debug", KIND_BOOL, offsetof(struct options, debug)},
 	{"info", KIND_BOOL, offsetof(struct options, info)},
 	{"v", KIND_BOOL, offsetof(struct options, version)},
@@ -90,8 +94,10 @@ static int action_parse(const char *name, enum action *ret, struct err *err)
 		*ret = ACTION_START;
 	else if (streq(name, "delete"))
 		*ret = ACTION_DELETE;
+	else if (streq(name, "template"))
+		*ret = ACTION_TEMPLATE;
 	else
-		return err_setx(err, -EINVAL, "there is no action \"%s\": start or delete", name);
+		return err_setx(err, -EINVAL, "there is no action \"%s\": start, delete or template", name);
 	return 0;
 }
 
@@ -102,11 +108,11 @@ static int options_check(const struct options *o, struct err *err)
 		return 0;
 	if (o->action == ACTION_NONE)
 		return err_setx(err, -EINVAL, "no action given: start or delete");
-	if (str_empty(o->namespace))
+	if (str_empty(o->namespace) && o->action != ACTION_TEMPLATE)
 		return err_setx(err, -EINVAL, "no -namespace given");
 	if (str_empty(o->id))
 		return err_setx(err, -EINVAL, "no -id given");
-	if (!path_is_id(o->id) || !path_is_id(o->namespace))
+	if (!path_is_id(o->id) || (!str_empty(o->namespace) && !path_is_id(o->namespace)))
 		return err_setx(err, -EINVAL,
 				"-id and -namespace take letters, digits, \"_\", \".\" and \"-\"");
 	return 0;
@@ -114,7 +120,7 @@ static int options_check(const struct options *o, struct err *err)
 
 int options_parse(int argc, char *const argv[], struct options *ret, struct err *err)
 {
-	struct options o = {"", "", "", "", "", "", .action = ACTION_NONE};
+	struct options o = {"", "", "", "", "", "", "", .action = ACTION_NONE};
 	bool options_ended = false;
 	int r = 0;
 

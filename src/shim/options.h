@@ -13,7 +13,7 @@
 
 #define SHIM_NAME "containerd-shim-kata-v2"
 
-enum action { ACTION_NONE, ACTION_START, ACTION_DELETE };
+enum action { ACTION_NONE, ACTION_START, ACTION_DELETE, ACTION_TEMPLATE };
 
 /* All strings are borrowed from argv and never NULL. */
 struct options {
@@ -23,6 +23,7 @@ struct options {
 	const char *id;             /* of the container */
 	const char *bundle;         /* its folder; empty: the current one */
 	const char *socket;         /* to listen on; empty: derived */
+	const char *config;         /* configuration file; empty: the search path */
 	bool debug, version, info, help;
 	enum action action;
 };

@@ -18,14 +18,15 @@
 #include "shim/shim.h"
 #include "shim/task.h"
 #include "shim/task_service.h"
+#include "shim/template.h"
 
 /*
  * How it works: the loop runs until shim_end(). The socket is removed when it has ended, not
  * before: until then a `start` for this sandbox finds us.
  */
 
-/* There is no hurry: the pod's other containers come first. */
-#define SWEEP_DELAY_USEC (3 * USEC_PER_SEC)
+/* For what others profit by, there is no hurry: the pod's other containers come first. */
+#define CHORES_DELAY_USEC (3 * USEC_PER_SEC)
 /* It is bounded by what each sandbox may take. */
 #define SWEEP_USEC (60 * USEC_PER_SEC)
 
@@ -35,7 +36,9 @@ struct daemon {
 	struct loop *loop;
 	struct ttrpc_server *server;
 	struct loop_signal terminate, interrupt;
-	struct loop_timer sweep;
+	struct loop_timer chores;
+	struct loop_child template;
+	int log_fd;
 };
 
 /* containerd and CRI-O read the log from this FIFO. Opened for reading too, so that one that
@@ -74,18 +77,39 @@ static void sweep(void *arg)
 		log_warn("remove what dead shims have left: %s", strerrordesc_np(-r));
 }
 
-static void sweep_due(struct loop_timer *timer)
-{
-	struct daemon *d = container_of(timer, struct daemon, sweep);
+/* --- a template for those that come after us --- */
 
-	co_start(d->loop, sweep, d);
+static void order_template(struct daemon *d)
+{
+	const struct template_order order = {
+		.sandbox = d->shim.sandbox,
+		.mounts = d->serve->mounts,
+		.log = d->log_fd,
+		.debug = d->serve->caller->debug,
+	};
+
+	if (shim_running(&d->shim))
+		template_order(d->loop, &d->template, &order);
+}
+
+static void do_chores(void *arg)
+{
+	sweep(arg);
+	order_template(arg);
+}
+
+static void chores_due(struct loop_timer *timer)
+{
+	struct daemon *d = container_of(timer, struct daemon, chores);
+
+	co_start(d->loop, do_chores, d);
 }
 
 static void on_booted(struct shim *shim)
 {
 	struct daemon *d = container_of(shim, struct daemon, shim);
 
-	loop_timer_set(d->loop, &d->sweep, clock_after(SWEEP_DELAY_USEC), sweep_due);
+	loop_timer_set(d->loop, &d->chores, clock_after(CHORES_DELAY_USEC), chores_due);
 }
 
 /* --- the life of the daemon --- */
@@ -130,7 +154,8 @@ static void daemon_close(struct daemon *d)
 	ttrpc_server_free(d->server);
 	if (!d->loop)
 		return;
-	loop_timer_cancel(&d->sweep);
+	loop_timer_cancel(&d->chores);
+	loop_child_remove(&d->template);
 	map_for_each (e, &d->shim.tasks) {
 		task_unref(e->value);
 	}
@@ -141,8 +166,8 @@ static void daemon_close(struct daemon *d)
 
 int serve_run(const struct serve *serve)
 {
-	_cleanup_(daemon_close) struct daemon d = {.serve = serve};
 	_cleanup_(closep) int log_fd = open_log(serve->bundle);
+	_cleanup_(daemon_close) struct daemon d = {.serve = serve, .log_fd = log_fd};
 	_cleanup_err_ struct err err = {0};
 	const char *wanted = getenv("KATA_LOG_FORMAT");
 	enum log_format format = LOG_FORMAT_LOGFMT;

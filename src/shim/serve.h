@@ -15,6 +15,7 @@ struct serve {
 	const char *bundle; /* of its first container, absolute */
 	const char *socket; /* path of the listening socket, removed at the end */
 	int listener;       /* becomes the daemon's */
+	int mounts;         /* the mount namespace of our caller */
 };
 
 /* serve_run: the daemon's life. Returns 0 when it ended as asked, else it has logged why. */

@@ -10,11 +10,13 @@
  *   fake.delete.error  container_delete() fails with this text
  *   fake.oom           its end is preceded by the news that it ran out of memory
  *   fake.stats.none    container_stats() knows nothing
+ *   fake.template      the key of the template that sandbox_wanted_template() wants
  * A process named "fail-start" can be created and not be started.
  * Below $FAKE_RUNTIME_DIR a file tells of each sandbox that runs, and of each cleanup.
  */
 
 #include "runtime/sandbox.h"
+#include "runtime/template_build.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -69,6 +71,7 @@ struct sandbox {
 	uint64_t started_at;
 	int vm_status;
 	const char *reason;     /* why it died */
+	char *template;         /* that it wants */
 	struct co_cond changed; /* the state, during a boot */
 	struct loop_defer died;
 	unsigned int n_refs;
@@ -240,6 +243,8 @@ int sandbox_start(struct sandbox *s, const Grpc__Spec *spec, struct err *err)
 
 	if (msec)
 		(void)parse_u64(msec, &wait);
+	if (oci_annotation(spec, "fake.template"))
+		s->template = xstrdup(oci_annotation(spec, "fake.template"));
 	s->state = SANDBOX_BOOTING;
 	(void)co_cond_wait(&s->changed, clock_after(wait * USEC_PER_MSEC));
 	if (s->state != SANDBOX_BOOTING)
@@ -296,6 +301,7 @@ static void sandbox_unref(struct sandbox *s)
 		return;
 	map_fini(&s->containers);
 	free(s->id);
+	free(s->template);
 	free(s);
 }
 
@@ -354,6 +360,43 @@ void sandbox_set_socket(_unused_ struct sandbox *s, _unused_ const char *path)
 void sandbox_sweep(_unused_ const char *prefix, _unused_ const char *id,
 		   _unused_ void (*swept)(const char *socket))
 {
+}
+
+const char *sandbox_wanted_template(const struct sandbox *s, const char **ret_config)
+{
+	*ret_config = "";
+	return s->template;
+}
+
+void sandbox_expel(_unused_ const struct sandbox *s, pid_t pid)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "%d", pid);
+	note("expelled", name, true);
+}
+
+void template_init(struct template *t)
+{
+	*t = (struct template){.memory_fd = -1, .state_fd = -1};
+}
+
+void template_fini(struct template *t)
+{
+	template_init(t);
+}
+
+/* In a process of its own: what it was started with is what is tested. */
+int template_build(_unused_ struct loop *loop, _unused_ struct config *config,
+		   const struct template_wish *wish, struct template *ret, _unused_ struct err *err)
+{
+	_cleanup_(freep) char *expelled = xasprintf("%s/expelled-%d", getenv("FAKE_RUNTIME_DIR"),
+						    getpid());
+
+	if (wish->at_once && getsid(0) == getpid() && access(expelled, F_OK) == 0)
+		note("template", wish->key, true);
+	template_init(ret);
+	return 1;
 }
 
 int sandbox_cleanup(const char *id, _unused_ const char *owner, _unused_ pid_t ended,

@@ -198,7 +198,7 @@ def progress(text):
 
 def measure(runs, tmp):
     image = kata.make_image()
-    factory = {"factory": {"enable_template": True, "template_path": str(tmp / "templates")}}
+    factory = {"factory": {"enable_template": True, "auto_build_template": False, "template_path": str(tmp / "templates")}}
     loud = {"runtime": {"enable_debug": True}}
     config = kata.write_config(tmp / "configuration.toml", image)
     debug = kata.write_config(tmp / "debug.toml", image, loud)

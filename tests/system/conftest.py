@@ -141,7 +141,8 @@ both_generations = {"params": ["1", "2"], "ids": ["containerd1", "containerd2"]}
 def fixture_template_config(tmp_path_factory, config):
     """A configuration with templates, and the one that its sandboxes are restored from."""
     folder = tmp_path_factory.mktemp("templates")
-    return kata.make_template(config({"factory": {"enable_template": True, "template_path": str(folder)}}), BUILD)
+    return kata.make_template(config({"factory": {"enable_template": True, "template_path": str(folder),
+                                                  "auto_build_template": False}}), BUILD)
 
 
 @pytest.fixture(name="containerd", scope="session", **both_generations)

@@ -3,6 +3,7 @@
 
 import hashlib
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -24,9 +25,9 @@ BOOTS, RESTORED = False, True
 class Factory:
     """kata-runtime factory, with a configuration of its own."""
 
-    def __init__(self, config, folder, **hypervisor):
+    def __init__(self, config, folder, auto=False, **hypervisor):
         self.root = folder
-        self.config = config({"factory": {"enable_template": True, "template_path": str(folder)}},
+        self.config = config({"factory": {"enable_template": True, "template_path": str(folder), "auto_build_template": auto}},
                              default_memory=256, **hypervisor)
 
     def command(self, *args):
@@ -115,7 +116,7 @@ def test_no_room(config, tmp_path):
         done = factory.call("init", check=False)
         assert done.returncode == 1
         assert "has no room for the template's memory" in done.stderr.splitlines()[-1]
-        assert [path.name for path in folder.iterdir()] == ["lock"]
+        assert {path.name[:8] for path in folder.iterdir()} == {"lock", ".failed-"}
     finally:
         subprocess.run(["umount", folder], check=True)
 
@@ -134,6 +135,77 @@ def test_killed_builder(factory, moment):
     assert not [path for path in factory.root.iterdir() if path.name.startswith(".new")]
     # QEMU goes with its builder; folders and control groups go with the next one.
     assert not leaks.after(before, ["template-"])
+
+
+# --- in the background ---
+
+def builders(factory):
+    return kata.processes(rf"containerd-shim-kata-v2 .*-config {factory.config} .*template$")
+
+
+def await_(condition, seconds=60):
+    deadline = time.monotonic() + limit(seconds)
+    while not (value := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return value
+
+
+def test_first_sandbox_has_it_made(containerd, config, tmp_path, name):
+    """By a process that has nothing of the pod's, and ends when it has done its work, though the pod is gone."""
+    factory = Factory(config, tmp_path / "templates", auto=True)
+    sandbox = start(containerd, factory, name)
+    assert not restored(sandbox)
+    (builder,) = await_(lambda: builders(factory))
+    await_(lambda: os.getpriority(os.PRIO_PROCESS, builder) == 19)
+    await_(lambda: name not in pathlib.Path(f"/proc/{builder}/cgroup").read_text())
+    assert name not in pathlib.Path(f"/proc/{builder}/mountinfo").read_text()
+    sandbox.remove()
+    await_(factory.templates, 120)
+    await_(lambda: not builders(factory))
+    expect(containerd, factory, unique(), RESTORED)
+
+
+def test_two_pods_have_one_made(containerd, config, tmp_path):
+    factory = Factory(config, tmp_path / "templates", auto=True)
+    names = [unique(), unique()]
+    try:
+        for name in names:
+            assert not restored(start(containerd, factory, name))
+        await_(factory.templates, 120)
+        await_(lambda: not builders(factory))
+        assert len(factory.templates()) == 1
+    finally:
+        for name in names:
+            remove(containerd, name)
+
+
+def test_none_is_made_for_one_pod(containerd, config, tmp_path, name):
+    """One whose annotations make it another kind of VM: it boots, and so would the next."""
+    factory = Factory(config, tmp_path / "templates", auto=True)
+    start(containerd, factory, name, options=["--annotation", "io.katacontainers.config.hypervisor.default_memory=512"])
+    await_((factory.root / "lock").exists)
+    await_(lambda: not builders(factory))
+    assert factory.templates() == [] and [path.name for path in factory.root.iterdir()] == ["lock"]
+
+
+def test_failure_in_the_background(containerd, config, tmp_path, name):
+    """It is noted, so that not every pod tries again; the pods run."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "small", folder], check=True)
+    try:
+        factory = Factory(config, folder, auto=True)
+        sandbox = start(containerd, factory, name)
+        await_(lambda: list(folder.glob(".failed-*")), 120)
+        await_(lambda: not builders(factory))
+        assert {path.name[:8] for path in folder.iterdir()} == {"lock", ".failed-"}
+        assert sandbox.exec("true").returncode == 0
+        sandbox.remove()
+        factory.call("destroy")
+        assert [path.name for path in folder.iterdir()] == ["lock"]
+    finally:
+        subprocess.run(["umount", folder], check=True)
 
 
 # --- clones ---

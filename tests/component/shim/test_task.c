@@ -626,6 +626,28 @@ static void test_again(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* Another process makes it, in a session of its own, when it has been put out of the sandbox's
+ * group. */
+static void test_template(void **state)
+{
+	struct containerd *c = *state;
+	_cleanup_(freep) char *bundle = containerd_bundle(c, "c1", "sleep 100",
+							  "\"fake.template\":\"abc\"");
+	_cleanup_(freep) char *made = path_join(c->dir, "template-abc");
+
+	free(containerd_start(c, "c1", bundle));
+	assert_int_equal(task_create(c, "c1", bundle, NULL, false, NULL), 0);
+	assert_int_equal(task_start(c, "c1", "", NULL), 0);
+	for (int i = 0; i < 300 && access(made, F_OK) < 0; i++)
+		usleep(100000);
+	assert_int_equal(access(made, F_OK), 0);
+	assert_int_equal(task_kill(c, "c1", "", SIGKILL, NULL), 0);
+	assert_int_equal(task_wait(c, "c1", ""), 137);
+	assert_int_equal(task_delete(c, "c1", "", NULL), 137);
+	assert_int_equal(task_shutdown(c, "c1"), 0);
+	task_end_daemon(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -648,6 +670,7 @@ int main(void)
 		TEST(test_vm_dies),
 		TEST(test_delete_despite_guest),
 		TEST(test_again),
+		TEST(test_template),
 	};
 
 	if (geteuid() != 0)

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <inttypes.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "loop/co.h"
+#include "runtime/sandbox.h"
+#include "runtime/template_build.h"
+#include "shim/cmd.h"
+
+/*
+ * How it works: a shim starts this program once more to make a template, in the mount namespace
+ * that it came from and without any of its descriptors, so that it neither holds what is the pod's
+ * nor ends with the pod.
+ */
+
+#define NICENESS 19
+
+struct job {
+	struct loop *loop;
+	struct config *config;
+	const char *key;
+	struct template template;
+	struct err *err;
+	int result;
+};
+
+static void run(void *arg)
+{
+	struct job *job = arg;
+	const struct template_wish wish = {.key = job->key, .at_once = true};
+
+	job->result = template_build(job->loop, job->config, &wish, &job->template, job->err);
+	loop_quit(job->loop, 0);
+}
+
+static int build(struct job *job, struct err *err)
+{
+	_cleanup_(loop_freep) struct loop *loop = NULL;
+	_cleanup_(closep) int left = sandbox_private_mounts(err);
+	int r;
+
+	if (left < 0)
+		return left;
+	r = loop_new(&loop);
+	if (r < 0)
+		return err_set(err, r, "make an event loop");
+	job->loop = loop;
+	co_start(loop, run, job);
+	loop_run(loop);
+	return job->result;
+}
+
+static void await_end_of_input(void)
+{
+	char byte;
+
+	while (read(STDIN_FILENO, &byte, 1) > 0)
+		;
+}
+
+/* What others do or want is no failure. */
+static bool is_failure(int r)
+{
+	return r < 0 && r != -EBUSY && r != -ESTALE;
+}
+
+int cmd_template(const struct options *options, struct err *err)
+{
+	_cleanup_(config_freep) struct config *config = NULL;
+	struct job job = {.key = options->id, .err = err};
+	uint64_t began;
+	int r;
+
+	await_end_of_input();
+	began = clock_now();
+	(void)prctl(PR_SET_NAME, SHIM_NAME);
+	(void)setpriority(PRIO_PROCESS, 0, NICENESS);
+	log_open(SHIM_NAME, STDERR_FILENO, LOG_FORMAT_LOGFMT,
+		 options->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+	log_use_system("");
+	r = config_load(*options->config ? options->config : NULL, &config, err);
+	if (r < 0)
+		return r;
+	job.config = config;
+	template_init(&job.template);
+	r = build(&job, err);
+	if (r > 0)
+		log_info("template %.12s is ready: %" PRIu64
+			 " MiB, made in the background in %.1f s",
+			 job.template.key, job.template.memory_used >> 20,
+			 (double)(clock_now() - began) / (double)USEC_PER_SEC);
+	else if (is_failure(r))
+		log_warn("no template could be made, sandboxes of this configuration boot: %s",
+			 err_text(err));
+	template_fini(&job.template);
+	return is_failure(r) ? r : 0;
+}
