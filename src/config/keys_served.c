@@ -205,7 +205,7 @@ const struct key keys_runtime[] = {
 };
 
 const struct key keys_factory[] = {
-	FACTORY(enable_template, KEY_BOOL, "false", .annotation = "config.factory.enable_template",
+	FACTORY(enable_template, KEY_BOOL, "true", .annotation = "config.factory.enable_template",
 		.doc = "Restore sandboxes from a saved virtual machine instead of booting each "
 		       "(the first one on a host boots, and has it made for the others; so does "
 		       "kata-runtime factory init). The agent is reached over "

@@ -52,6 +52,7 @@ int set_up(void **state)
 	assert_int_equal(loop_new(&loop), 0);
 	config = config_default();
 	config->agent.dial_timeout = 1;
+	config->factory.enable_template = false;
 	free(config->runtime.internetworking_model);
 	config->runtime.internetworking_model = xstrdup("none");
 	fake_vm_plan = (struct fake_vm_plan){0};

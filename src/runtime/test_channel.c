@@ -46,6 +46,7 @@ static int set_up(void **state)
 	(void)state;
 	assert_int_equal(loop_new(&loop), 0);
 	config = config_default();
+	config->factory.enable_template = false;
 	free(config->runtime.internetworking_model);
 	config->runtime.internetworking_model = xstrdup("none");
 	fake_vm_plan = (struct fake_vm_plan){0};

@@ -104,7 +104,6 @@ def test_config_paths():
     (("metrics",), 2, "needs SANDBOX"),
     (("exec",), 2, "needs SANDBOX"),
     (("exec", "nosuchsandbox"), 1, 'no sandbox "nosuchsandbox"'),
-    (("factory", "init"), 1, "enable_template = true"),
     (("factory", "rebuild"), 2, "not init, status or destroy"),
     (("factory",), 2, "needs"),
     (("direct-volume", "add", "--volume-path", "/x"), 1, "not supported"),
@@ -130,6 +129,13 @@ def test_refused(args, code, text):
     assert done.returncode == code
     assert text in done.stderr
     assert done.stderr.count("\n") <= 1
+
+
+def test_factory_where_templates_are_off(config):
+    config.write_text(config.read_text() + "[factory]\nenable_template = false\n")
+    done = run("--config", config, "factory", "init")
+    assert done.returncode == 1 and "enable_template = true" in done.stderr
+    assert run("--config", config, "factory", "init", "--if-enabled").returncode == 0
 
 
 def test_full_device():

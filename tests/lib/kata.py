@@ -32,7 +32,7 @@ def accelerator(build):
 
 def write_config(path, image, sections=None, /, **hypervisor):
     """A configuration.toml for tests. Further keys of [hypervisor.qemu] as keywords, others in
-    sections {"runtime": {...}}; the value None leaves a key out."""
+    sections {"runtime": {...}}; the value None leaves a key out. Sandboxes boot, unless the section "factory" says otherwise."""
     keys = {
         "path": "/usr/bin/qemu-system-x86_64",
         "kernel": str(image / "vmlinux.container"),
@@ -51,7 +51,8 @@ def write_config(path, image, sections=None, /, **hypervisor):
         return str(value) if isinstance(value, int) else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
     text = ""
-    for section, values in {"hypervisor.qemu": keys, **(sections or {})}.items():
+    sections = {"factory": {"enable_template": False}, **(sections or {})}
+    for section, values in {"hypervisor.qemu": keys, **sections}.items():
         text += f"[{section}]\n"
         text += "".join(f"{k} = {literal(v)}\n" for k, v in values.items() if v is not None)
     path.write_text(text)
