@@ -7,6 +7,7 @@ Environment, besides that of tests/system:
   KATA_NODE        the node's name (default: one of this run alone)
   KATA_NODE_KEEP   leave the node up, and use it again if it is: for development, with a KATA_NODE
   KATA_TEST_FULL   everything with both generations of containerd
+  KATA_TEST_BOOT   every sandbox boots; they are restored from a template otherwise
   KATA_TEST_NO_SUITES  leave out the public test suites of file systems, which take minutes
 
 One test at a time, on a node of one's own that stays up between runs, beside others' nodes:

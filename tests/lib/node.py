@@ -262,10 +262,20 @@ class Node:
         with scratch.open("wb") as file:
             file.truncate(nodeconfig.SCRATCH)
         subprocess.run(["mkfs.ext4", "-q", "-F", scratch], check=True)
-        kata.write_config(self.folder / "configuration.toml", image)
+        self._configure_kata(image)
         pki.make(self.folder / "pki", self.name,
                  [nodeconfig.ADDRESS, nodeconfig.ADDRESS6, nodeconfig.API_ADDRESS, "127.0.0.1"],
                  f"https://{nodeconfig.ADDRESS}:{nodeconfig.API_PORT}")
+
+    def _configure_kata(self, image):
+        """Pods are restored from a template, unless KATA_TEST_BOOT is set."""
+        path = self.folder / "configuration.toml"
+        if os.environ.get("KATA_TEST_BOOT"):
+            kata.write_config(path, image)
+            return
+        factory = {"enable_template": True, "template_path": str(self.folder / "templates"), "auto_build_template": False}
+        self.report("a template of a virtual machine")
+        kata.make_template(kata.write_config(path, image, {"factory": factory}), self.build)
 
     def _with_own_sysctls(self, command):
         """A kubelet sets some of the machine's sysctls: this one sees files of its own in their place, which have the
