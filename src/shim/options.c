@@ -97,7 +97,8 @@ static int action_parse(const char *name, enum action *ret, struct err *err)
 	else if (streq(name, "template"))
 		*ret = ACTION_TEMPLATE;
 	else
-		return err_setx(err, -EINVAL, "there is no action \"%s\": start, delete or template", name);
+		return err_setx(err, -EINVAL,
+				"there is no action \"%s\": start, delete or template", name);
 	return 0;
 }
 
