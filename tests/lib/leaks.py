@@ -58,9 +58,10 @@ def _files(folders):
 
 
 def _mounts():
-    """Without the user namespaces that containerd keeps with its records of sandboxes, until it forgets them."""
+    """Without the user namespaces that containerd keeps with its records of sandboxes, until it forgets them, and without
+    the mount of /run/netns on itself, which the first `ip netns add` on a machine makes for good."""
     points = [line.split()[4] for line in _read("/proc/self/mountinfo").splitlines()]
-    return {f"mount {point}" for point in points if not point.endswith("/pinned-namespaces/user")}
+    return {f"mount {point}" for point in points if not point.endswith("/pinned-namespaces/user") and point != "/run/netns"}
 
 
 def _cgroups():
