@@ -95,7 +95,7 @@ def test_skips_of_meson(tmp_path, script, code, last, said):
     assert said is None or said in lines
 
 
-@pytest.mark.parametrize("reason, code", [("KVM works on this host", 0), ("tired", 1)])
+@pytest.mark.parametrize("reason, code", [("KVM works on this host", 0), ("tired", 10)])
 def test_skips_of_pytest(tmp_path, reason, code):
     (tmp_path / "conftest.py").write_text("from skips import pytest_runtest_logreport, pytest_sessionfinish\n")
     (tmp_path / "test_x.py").write_text(
@@ -106,6 +106,23 @@ def test_skips_of_pytest(tmp_path, reason, code):
     assert done.returncode == code, done.stdout
     assert f"skip: test_emulation_must_be_allowed: {reason}\n" in done.stdout
     assert ("not listed" in done.stdout) == (code != 0)
+
+
+@pytest.mark.parametrize("in_ci, fail_once, fail_always, code, last", [
+    ("true", 1, 0, 0, "4 passed, 0 failed, 0 skipped"), ("true", 2, 0, 0, "4 passed, 0 failed, 0 skipped"),
+    ("true", 3, 0, 1, "1 passed, 3 failed, 0 skipped"), ("true", 1, 1, 1, "2 passed, 2 failed, 0 skipped"),
+    ("", 1, 0, 1, "3 passed, 1 failed, 0 skipped")])
+def test_second_try(tmp_path, in_ci, fail_once, fail_always, code, last):
+    """One or two that fail, in CI alone; and they are named."""
+    (tmp_path / "test_x.py").write_text(
+        "import pathlib\nimport pytest\n\n\n@pytest.mark.parametrize('n', range(4))\ndef test_some(n):\n"
+        f"    seen = pathlib.Path('{tmp_path}') / f'{{n}}'\n    again = seen.exists()\n    seen.touch()\n"
+        f"    assert again or n >= {fail_once}\n    assert n < {4 - fail_always}\n")
+    done = run("bash", "-euo", "pipefail", "-c", '. ci/lib.sh; run_pytest "$1"', "sh", tmp_path / "test_x.py", cwd=TOP,
+               env={**os.environ, "CI": in_ci, "PYTHONDONTWRITEBYTECODE": "1"})
+    lines = done.stdout.splitlines()
+    assert (done.returncode, lines[-1]) == (code, last), done.stdout
+    assert sum(line.startswith("flaky: ") for line in lines) == (fail_once if code == 0 else 0)
 
 
 # --- containerd's CRI tests ---
