@@ -312,7 +312,10 @@ bool vm_alive(const struct vm *vm)
 uint64_t vm_progress(struct vm *vm)
 {
 	(void)vm;
-	return fake_vm_plan.mood == FAKE_MUTE || fake_vm_plan.no_agent ? 0 : ++ticks;
+	if (fake_vm_plan.mood == FAKE_MUTE || fake_vm_plan.no_agent)
+		return 0;
+	/* It boots until its agent has been called, and is at rest then. */
+	return *fake_agent_log(fake_vm_agent()) ? ticks : ++ticks;
 }
 
 enum vm_accel vm_accelerator(const struct vm *vm)
