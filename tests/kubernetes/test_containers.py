@@ -194,7 +194,7 @@ def test_lifecycle_hooks(pod, tmp_path):
     p.delete()
     times, words = zip(*(line.split() for line in notes.read_text().splitlines()))
     assert words == ("postStart", "preStop", "end", "TERM")
-    assert list(times) == sorted(times)
+    assert list(times) == sorted(times, key=float)
 
 
 def test_ephemeral_container(pod, node):
