@@ -3,8 +3,8 @@
 
 import pods
 import pytest
-from kubeapi import wait
 from loopdev import SECTOR, loop_device, loops_of, numbered
+from patience import wait
 
 both = pytest.mark.usefixtures("handler")
 SIZE = 8 << 20

@@ -8,7 +8,7 @@ import time
 import kata
 import pods
 import pytest
-from kubeapi import wait
+from patience import wait
 from soak import soak
 
 pytestmark = pytest.mark.usefixtures("handler")  # each with both

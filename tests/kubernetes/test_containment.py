@@ -3,7 +3,7 @@
 
 import kata
 import pods
-from kubeapi import wait
+from patience import wait
 
 MIB = 1 << 20
 

@@ -9,7 +9,7 @@ import kata
 import leaks
 import pytest
 from conftest import SHARED
-from kubeapi import wait
+from patience import wait
 from soak import soak
 
 pytestmark = pytest.mark.usefixtures("handler")

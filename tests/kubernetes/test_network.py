@@ -9,8 +9,7 @@ import subprocess
 
 import pods
 import pytest
-from kubeapi import wait
-from patience import limit
+from patience import limit, wait
 
 pytestmark = pytest.mark.usefixtures("handler")  # each with both
 

@@ -3,7 +3,7 @@
 
 import pods
 import pytest
-from kubeapi import wait
+from patience import wait
 
 pytestmark = pytest.mark.usefixtures("handler")  # each with both
 

@@ -6,7 +6,7 @@ import re
 import kata
 import pods
 import pytest
-from kubeapi import wait
+from patience import wait
 
 pytestmark = pytest.mark.usefixtures("handler")  # each with both
 

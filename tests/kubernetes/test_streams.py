@@ -15,8 +15,7 @@ import time
 import kata
 import pods
 import pytest
-from kubeapi import wait
-from patience import limit
+from patience import limit, wait
 from soak import soak
 
 pytestmark = pytest.mark.usefixtures("handler")  # each with both

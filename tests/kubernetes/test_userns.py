@@ -3,7 +3,7 @@
 
 import pods
 import pytest
-from kubeapi import wait
+from patience import wait
 
 COUNT = 65536
 KATA = "kata-userns"  # see lib/nodeconfig.py

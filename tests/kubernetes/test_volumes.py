@@ -10,7 +10,7 @@ import tempfile
 
 import pods
 import pytest
-from kubeapi import wait
+from patience import wait
 
 pytestmark = pytest.mark.usefixtures("handler")  # each with both
 

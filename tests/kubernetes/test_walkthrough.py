@@ -9,8 +9,7 @@ import kata
 import leaks
 import pods
 import pytest
-from kubeapi import wait
-from patience import limit
+from patience import limit, wait
 
 HTTP_SERVER = ["python3", "-m", "http.server", "8080"]
 FEDORA = "registry.fedoraproject.org/fedora:latest"

@@ -5,7 +5,8 @@ import os
 
 import pods
 import pytest
-from kubeapi import ApiError, wait
+from kubeapi import ApiError
+from patience import wait
 
 pytestmark = pytest.mark.usefixtures("handler")  # each with both
 

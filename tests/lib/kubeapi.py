@@ -5,7 +5,6 @@ import http.client
 import json
 import ssl
 import threading
-import time
 import urllib.parse
 
 from patience import limit
@@ -138,16 +137,3 @@ class Api:
         events = self.list("Event", namespace, fieldSelector=f"involvedObject.name={name}")
         events.sort(key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
         return [(e["reason"], e.get("message", "")) for e in events]
-
-
-def wait(what, condition, seconds, every=0.05, problem=lambda: ""):
-    """The first true value of condition(); TimeoutError naming `what`, with the last text of problem(), after the limit.
-    Looks less often the longer it takes."""
-    end = time.monotonic() + limit(seconds)
-    while True:
-        if value := condition():
-            return value
-        if time.monotonic() > end:
-            raise TimeoutError(f"{what}: not within {limit(seconds):.0f} s. {problem()}")
-        time.sleep(every)
-        every = min(every * 1.2, 0.5)

@@ -25,10 +25,9 @@ import kubeapi
 import nodeconfig
 import pki
 from daemons import Daemon
-from kubeapi import wait
 from netspace import Netspace
 from nodegroup import NodeGroup
-from patience import limit
+from patience import limit, wait
 
 NODES = daemon.CACHE / "nodes"
 DAEMONS = ("etcd", "registry", "containerd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy",

@@ -31,3 +31,16 @@ def load():
 def limit(seconds):
     """The time limit for this moment."""
     return seconds * load() * slowness()
+
+
+def wait(what, condition, seconds, every=0.05, problem=lambda: ""):
+    """The first true value of condition(); TimeoutError naming `what`, with the last text of problem(), after the limit.
+    Looks less often the longer it takes."""
+    end = time.monotonic() + limit(seconds)
+    while True:
+        if value := condition():
+            return value
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {limit(seconds):.0f} s. {problem()}")
+        time.sleep(every)
+        every = min(every * 1.2, 0.5)

@@ -6,8 +6,7 @@ import json
 import subprocess
 
 import images
-from kubeapi import wait
-from patience import limit
+from patience import limit, wait
 
 BUSYBOX = "localhost/busybox:latest"
 PYTHON = "localhost/python:latest"

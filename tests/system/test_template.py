@@ -15,6 +15,7 @@ import pytest
 from conftest import BUILD, IMAGE, Sandbox, daemon, kata, limit, remove, unique
 
 import leaks
+from patience import wait
 
 pytestmark = pytest.mark.once  # what is tested is the runtime, whoever calls it
 
@@ -143,12 +144,8 @@ def builders(factory):
     return kata.processes(rf"containerd-shim-kata-v2 .*-config {factory.config} .*template$")
 
 
-def await_(condition, seconds=60):
-    deadline = time.monotonic() + limit(seconds)
-    while not (value := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return value
+def builders_end(factory):
+    wait("the builder's end", lambda: not builders(factory), 60)
 
 
 def test_first_sandbox_has_it_made(containerd, config, tmp_path, name):
@@ -156,13 +153,13 @@ def test_first_sandbox_has_it_made(containerd, config, tmp_path, name):
     factory = Factory(config, tmp_path / "templates", auto=True)
     sandbox = start(containerd, factory, name)
     assert not restored(sandbox)
-    (builder,) = await_(lambda: builders(factory))
-    await_(lambda: os.getpriority(os.PRIO_PROCESS, builder) == 19)
-    await_(lambda: name not in pathlib.Path(f"/proc/{builder}/cgroup").read_text())
+    (builder,) = wait("a builder", lambda: builders(factory), 60)
+    wait("its priority", lambda: os.getpriority(os.PRIO_PROCESS, builder) == 19, 60)
+    wait("its group", lambda: name not in pathlib.Path(f"/proc/{builder}/cgroup").read_text(), 60)
     assert name not in pathlib.Path(f"/proc/{builder}/mountinfo").read_text()
     sandbox.remove()
-    await_(factory.templates, 120)
-    await_(lambda: not builders(factory))
+    wait("the template", factory.templates, 120)
+    builders_end(factory)
     expect(containerd, factory, unique(), RESTORED)
 
 
@@ -172,8 +169,8 @@ def test_two_pods_have_one_made(containerd, config, tmp_path):
     try:
         for name in names:
             assert not restored(start(containerd, factory, name))
-        await_(factory.templates, 120)
-        await_(lambda: not builders(factory))
+        wait("the template", factory.templates, 120)
+        builders_end(factory)
         assert len(factory.templates()) == 1
     finally:
         for name in names:
@@ -184,8 +181,8 @@ def test_none_is_made_for_one_pod(containerd, config, tmp_path, name):
     """One whose annotations make it another kind of VM: it boots, and so would the next."""
     factory = Factory(config, tmp_path / "templates", auto=True)
     start(containerd, factory, name, options=["--annotation", "io.katacontainers.config.hypervisor.default_memory=512"])
-    await_((factory.root / "lock").exists)
-    await_(lambda: not builders(factory))
+    wait("a builder", (factory.root / "lock").exists, 60)
+    builders_end(factory)
     assert factory.templates() == [] and [path.name for path in factory.root.iterdir()] == ["lock"]
 
 
@@ -197,8 +194,8 @@ def test_failure_in_the_background(containerd, config, tmp_path, name):
     try:
         factory = Factory(config, folder, auto=True)
         sandbox = start(containerd, factory, name)
-        await_(lambda: list(folder.glob(".failed-*")), 120)
-        await_(lambda: not builders(factory))
+        wait("the note", lambda: list(folder.glob(".failed-*")), 120)
+        builders_end(factory)
         assert {path.name[:8] for path in folder.iterdir()} == {"lock", ".failed-"}
         assert sandbox.exec("true").returncode == 0
         sandbox.remove()

@@ -11,7 +11,8 @@ import subprocess
 
 import pytest
 from conftest import IMAGE, Sandbox, daemon
-from test_volumes import Volume, wait_for
+from patience import wait
+from test_volumes import Volume
 
 FIRST = 100000
 COUNT = 65536
@@ -163,7 +164,7 @@ def test_live_volume(containerd, name, tmp_path):
     look = "stat -Lc '%u:%g' /cfg /cfg/key; cat /cfg/key; sed -n 's|.* /cfg \\([a-z]*\\) .*|\\1|p' /proc/mounts"
     assert sandbox.exec("sh", "-c", look).stdout == "0:0\n1000:2000\nonetmpfs\n"
     volume.update({"key": b"two"})
-    wait_for(lambda: sandbox.exec("sh", "-c", look).stdout == "0:0\n0:0\ntwotmpfs\n")
+    wait("the new text", lambda: sandbox.exec("sh", "-c", look).stdout == "0:0\n0:0\ntwotmpfs\n", 10)
 
 
 def run_config(containerd, name, tmp_path, change, *command):

@@ -12,6 +12,7 @@ import time
 
 import pytest
 from conftest import IMAGE, Sandbox, kata, limit, ociimage
+from patience import wait
 from test_pod import Pod, fixture_shm  # pylint: disable=unused-import
 
 pytestmark = pytest.mark.once  # what is tested is the runtime, whoever calls it
@@ -119,14 +120,6 @@ def start(containerd, name, volume, watcher, what):
     return process
 
 
-def wait_for(check, seconds=10):
-    deadline = time.monotonic() + limit(seconds)
-    while not (value := check()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return value
-
-
 def watches(pid):
     """The watches of a shim."""
     return sum(text.count("inotify wd:") for text in map(read_quietly, pathlib.Path(f"/proc/{pid}/fdinfo").iterdir()))
@@ -188,8 +181,8 @@ def test_as_it_is(containerd, name, tmp_path, plugin, mode):
     assert sandbox.exec("sh", "-c", look).stdout == there.stdout
     assert "Read-only" in sandbox.exec("sh", "-c", "touch /cfg/x || touch /cfg/key").stderr
     volume.update({"other": b"new"})
-    wait_for(lambda: sandbox.exec("cat", "/cfg/other").stdout == "new")
-    wait_for(lambda: sandbox.exec("ls", "-A", "/cfg").stdout.split() == sorted(os.listdir(volume.path)))
+    wait("the new file", lambda: sandbox.exec("cat", "/cfg/other").stdout == "new", 10)
+    wait("the rest", lambda: sandbox.exec("ls", "-A", "/cfg").stdout.split() == sorted(os.listdir(volume.path)), 10)
     # The kernel of the guest has it, not a file system of the host.
     assert "tmpfs" in sandbox.exec("sh", "-c", "grep ' /cfg ' /proc/mounts").stdout
 
@@ -206,7 +199,7 @@ def test_large(containerd, name, tmp_path):
     assert sandbox.exec("sh", "-c", "cd /cfg; md5sum *").stdout == digests(files)
     files["large"] = os.urandom(20 << 20)
     changed = volume.update(files)
-    wait_for(lambda: sandbox.exec("sh", "-c", "cd /cfg; md5sum *").stdout == digests(files), 30)
+    wait("all files", lambda: sandbox.exec("sh", "-c", "cd /cfg; md5sum *").stdout == digests(files), 30)
     print(f"measured: 501 files, 25 MB: seen {time.monotonic() - changed:.1f} s after the change")
     # What is too large is refused by name, and what was there stays.
     with (volume.path / "..data/file000").open("r+b") as f:
@@ -229,7 +222,7 @@ def test_pod_shares(containerd, shm, tmp_path):
         assert inodes[0] == inodes[1] != ""
         pod.delete(first)
         volume.update({"key": b"two"})
-        wait_for(lambda: pod.exec(second, "cat /cfg/key").stdout == "two")
+        wait("the new text", lambda: pod.exec(second, "cat /cfg/key").stdout == "two", 10)
         pod.delete(second)
         assert watches(shim) == 0
         volume.update({"key": b"three"})
