@@ -6,75 +6,42 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
 #include "cli/commands.h"
-#include "loop/co.h"
-#include "runtime/sandbox.h"
 #include "runtime/template_build.h"
 
 #define KEY_SHOWN 12 /* digits of a key: enough to tell one from another */
 
 /* --- init --- */
 
-struct init {
-	struct loop *loop;
-	struct config *config;
-	struct template template;
-	struct err *err;
-	int result;
-};
-
 static void says(_unused_ void *arg, const char *what)
 {
 	fprintf(stderr, "%s\n", what);
 }
 
-static void init_in_coroutine(void *arg)
+static void print_ready(const struct template *t, bool made, uint64_t usec)
 {
-	struct init *init = arg;
-	const struct template_wish wish = {.says = says};
-
-	init->result = template_build(init->loop, init->config, &wish, &init->template, init->err);
-	loop_quit(init->loop, 0);
-}
-
-static void print_ready(const struct init *init, uint64_t usec)
-{
-	const struct template *t = &init->template;
-
 	printf("template %.*s %s: %" PRIu64 " of %" PRIu64 " MiB", KEY_SHOWN, t->key,
-	       init->result > 0 ? "is ready" : "was there", t->memory_used >> 20,
-	       t->memory_size >> 20);
-	if (init->result > 0)
+	       made ? "is ready" : "was there", t->memory_used >> 20, t->memory_size >> 20);
+	if (made)
 		printf(", made in %.1f s", (double)usec / (double)USEC_PER_SEC);
 	putchar('\n');
 }
 
 static int run_init(struct config *config, struct err *err)
 {
-	struct init init = {.config = config, .err = err};
-	_cleanup_(loop_freep) struct loop *loop = NULL;
-	_cleanup_(closep) int left = -1;
+	const struct template_wish wish = {.says = says};
+	_cleanup_(template_fini) struct template t;
 	uint64_t began = clock_now();
 	int r;
 
-	template_init(&init.template);
-	left = sandbox_private_mounts(err);
-	if (left < 0)
-		return left;
-	r = loop_new(&loop);
-	if (r < 0)
-		return err_set(err, r, "make an event loop");
-	init.loop = loop;
-	co_start(loop, init_in_coroutine, &init);
-	loop_run(loop);
-	if (init.result >= 0)
-		print_ready(&init, clock_now() - began);
-	template_fini(&init.template);
-	return init.result;
+	template_init(&t);
+	r = template_build_alone(config, &wish, &t, err);
+	if (r >= 0)
+		print_ready(&t, r > 0, clock_now() - began);
+	return r;
 }
 
 /* --- status and destroy --- */

@@ -208,13 +208,6 @@ static int build(struct build *b, struct err *err)
 	return r < 0 ? r : template_commit(b->root, b->folder, b->key, err);
 }
 
-/* Whatever went wrong with it, would again. */
-static void note_failure(const struct build *b, int r)
-{
-	if (*b->key && r != -EALREADY && r != -ESTALE)
-		template_note_failure(b->root, b->key);
-}
-
 static int build_locked(struct build *b, struct template *ret, struct err *err)
 {
 	bool existed;
@@ -225,11 +218,12 @@ static int build_locked(struct build *b, struct template *ret, struct err *err)
 	if (r < 0)
 		return r;
 	r = build(b, err);
-	if (r < 0)
-		note_failure(b, r);
 	existed = r == -EALREADY && *b->key;
 	if (existed)
 		err_clear(err);
+	else if (r < 0 && r != -ESTALE && *b->key)
+		/* What went wrong with it would again. */
+		template_note_failure(b->root, b->key);
 	if (r == 0 || existed)
 		r = template_open(b->root, b->key, ret, err);
 	(void)fs_remove_all(b->folder);
@@ -256,4 +250,42 @@ int template_build(struct loop *loop, struct config *config, const struct templa
 				"[factory] of the configuration");
 	lock = template_lock(b.root, wish->at_once, err);
 	return lock < 0 ? lock : build_locked(&b, ret, err);
+}
+
+/* --- in a program of its own --- */
+
+struct program {
+	struct loop *loop;
+	struct config *config;
+	const struct template_wish *wish;
+	struct template *template;
+	struct err *err;
+	int result;
+};
+
+static void run_program(void *arg)
+{
+	struct program *p = arg;
+
+	p->result = template_build(p->loop, p->config, p->wish, p->template, p->err);
+	loop_quit(p->loop, 0);
+}
+
+int template_build_alone(struct config *config, const struct template_wish *wish,
+			 struct template *ret, struct err *err)
+{
+	_cleanup_(loop_freep) struct loop *loop = NULL;
+	_cleanup_(closep) int left = sandbox_private_mounts(err);
+	struct program program = {.config = config, .wish = wish, .template = ret, .err = err};
+	int r;
+
+	if (left < 0)
+		return left;
+	r = loop_new(&loop);
+	if (r < 0)
+		return err_set(err, r, "make an event loop");
+	program.loop = loop;
+	co_start(loop, run_program, &program);
+	loop_run(loop);
+	return program.result;
 }

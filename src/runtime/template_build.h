@@ -27,3 +27,7 @@ struct template_wish {
  */
 int template_build(struct loop *loop, struct config *config, const struct template_wish *wish,
 		   struct template *ret, struct err *err);
+/* template_build_alone: the same for a program that does nothing else: with a loop and a mount
+ * namespace of its own. */
+int template_build_alone(struct config *config, const struct template_wish *wish,
+			 struct template *ret, struct err *err);

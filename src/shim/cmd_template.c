@@ -6,11 +6,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/fd.h"
 #include "base/log.h"
 #include "config/config.h"
-#include "loop/co.h"
-#include "runtime/sandbox.h"
 #include "runtime/template_build.h"
 #include "shim/cmd.h"
 
@@ -21,41 +18,6 @@
  */
 
 #define NICENESS 19
-
-struct job {
-	struct loop *loop;
-	struct config *config;
-	const char *key;
-	struct template template;
-	struct err *err;
-	int result;
-};
-
-static void run(void *arg)
-{
-	struct job *job = arg;
-	const struct template_wish wish = {.key = job->key, .at_once = true};
-
-	job->result = template_build(job->loop, job->config, &wish, &job->template, job->err);
-	loop_quit(job->loop, 0);
-}
-
-static int build(struct job *job, struct err *err)
-{
-	_cleanup_(loop_freep) struct loop *loop = NULL;
-	_cleanup_(closep) int left = sandbox_private_mounts(err);
-	int r;
-
-	if (left < 0)
-		return left;
-	r = loop_new(&loop);
-	if (r < 0)
-		return err_set(err, r, "make an event loop");
-	job->loop = loop;
-	co_start(loop, run, job);
-	loop_run(loop);
-	return job->result;
-}
 
 static void await_end_of_input(void)
 {
@@ -74,10 +36,12 @@ static bool is_failure(int r)
 int cmd_template(const struct options *options, struct err *err)
 {
 	_cleanup_(config_freep) struct config *config = NULL;
-	struct job job = {.key = options->id, .err = err};
+	const struct template_wish wish = {.key = options->id, .at_once = true};
+	_cleanup_(template_fini) struct template t;
 	uint64_t began;
 	int r;
 
+	template_init(&t);
 	await_end_of_input();
 	began = clock_now();
 	(void)prctl(PR_SET_NAME, SHIM_NAME);
@@ -88,17 +52,14 @@ int cmd_template(const struct options *options, struct err *err)
 	r = config_load(*options->config ? options->config : NULL, &config, err);
 	if (r < 0)
 		return r;
-	job.config = config;
-	template_init(&job.template);
-	r = build(&job, err);
+	r = template_build_alone(config, &wish, &t, err);
 	if (r > 0)
 		log_info("template %.12s is ready: %" PRIu64
 			 " MiB, made in the background in %.1f s",
-			 job.template.key, job.template.memory_used >> 20,
+			 t.key, t.memory_used >> 20,
 			 (double)(clock_now() - began) / (double)USEC_PER_SEC);
 	else if (is_failure(r))
 		log_warn("no template could be made, sandboxes of this configuration boot: %s",
 			 err_text(err));
-	template_fini(&job.template);
 	return is_failure(r) ? r : 0;
 }

@@ -387,8 +387,8 @@ void template_fini(struct template *t)
 }
 
 /* In a process of its own: what it was started with is what is tested. */
-int template_build(_unused_ struct loop *loop, _unused_ struct config *config,
-		   const struct template_wish *wish, struct template *ret, _unused_ struct err *err)
+int template_build_alone(_unused_ struct config *config, const struct template_wish *wish,
+			 struct template *ret, _unused_ struct err *err)
 {
 	_cleanup_(freep) char *expelled = xasprintf("%s/expelled-%d", getenv("FAKE_RUNTIME_DIR"),
 						    getpid());
