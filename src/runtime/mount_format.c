@@ -144,6 +144,12 @@ int mount_format(const struct rootfs_mount *m, const struct strv *places,
 	int r;
 
 	*ret = (struct formatted_mount){.type = xstrdup(skip_prefixes(m->type))};
+	if (!mount_has_format(m)) {
+		ret->source = xstrdup(m->source);
+		for (size_t i = 0; i < m->n_options; i++)
+			strv_add(&ret->options, m->options[i]);
+		return 0;
+	}
 	r = format(m->source, places, &source, err);
 	ret->source = buf_take(&source);
 	for (size_t i = 0; i < m->n_options && r == 0; i++)

@@ -27,9 +27,9 @@ bool mount_has_format(const struct rootfs_mount *m);
  */
 bool mount_uses_host(const struct rootfs_mount *m);
 /*
- * mount_format: complete it; places[i] is where the i-th mount of the request is (or will be).
- * -EINVAL: it names one that is not before it; -ENOSYS: in a way that is not supported.
- * formatted_mount_fini either way.
+ * mount_format: complete it (another one stays as it is); places[i] is where the i-th mount of the
+ * request is (or will be). -EINVAL: it names one that is not before it; -ENOSYS: in a way that is
+ * not supported. formatted_mount_fini either way.
  */
 int mount_format(const struct rootfs_mount *m, const struct strv *places,
 		 struct formatted_mount *ret, struct err *err);

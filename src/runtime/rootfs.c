@@ -186,56 +186,14 @@ static int split_options(const struct rootfs_mount *m, struct strv *ret_options,
 	return id_maps_of_rootfs(uids, gids, ret_idmap, err);
 }
 
-/* One of several, of which the last is the root. */
-static int plan_layer(struct container *c, const struct rootfs_mount *m, struct strv *places,
-		      const char *target, bool make_target, struct err *err)
+/* `entry` says where; places are those of the mounts before it. */
+static int plan_mount(struct container *c, const struct rootfs_mount *m, const struct strv *places,
+		      struct host_mount entry, struct err *err)
 {
 	_cleanup_(formatted_mount_fini) struct formatted_mount whole = {0};
 	_cleanup_(strv_fini) struct strv options = {0};
 	_cleanup_(ns_maps_fini) struct ns_maps idmap = {0};
 	struct rootfs_mount without_maps = *m;
-	int r = split_options(m, &options, &idmap, err);
-
-	if (r < 0)
-		return r;
-	without_maps.options = (const char *const *)options.v;
-	without_maps.n_options = options.n;
-	r = mount_format(&without_maps, places, &whole, err);
-	if (r < 0)
-		return r;
-	host_mounts_add(&c->mounts, &(struct host_mount){.type = whole.type,
-							 .source = whole.source,
-							 .target = (char *)target,
-							 .options = whole.options.v,
-							 .folders = whole.folders.v,
-							 .make_target = make_target,
-							 .idmap = idmap});
-	strv_add(places, target);
-	return 0;
-}
-
-static int plan_layers(struct container *c, const struct container_request *request,
-		       const char *rootfs, struct err *err)
-{
-	_cleanup_(strv_fini) struct strv places = {0};
-	size_t n = request->n_rootfs_mounts;
-	int r = 0;
-
-	for (size_t i = 0; i < n && r == 0; i++) {
-		_cleanup_(freep) char *place = xasprintf("%s/" HOST_LAYERS "/%zu", c->bundle, i);
-
-		r = plan_layer(c, &request->rootfs_mounts[i], &places, i == n - 1 ? rootfs : place,
-			       i < n - 1, err);
-	}
-	return r;
-}
-
-static int plan_mount(struct container *c, const struct rootfs_mount *m, const char *rootfs,
-		      struct err *err)
-{
-	_cleanup_(strv_fini) struct strv options = {0};
-	_cleanup_(ns_maps_fini) struct ns_maps idmap = {0};
-	bool inside = !str_empty(m->target);
 	int r;
 
 	/* Of this kind are also containerd's nydus and CRI-O's runtime_pull_image. */
@@ -247,25 +205,41 @@ static int plan_mount(struct container *c, const struct rootfs_mount *m, const c
 	r = split_options(m, &options, &idmap, err);
 	if (r < 0)
 		return r;
-	host_mounts_add(&c->mounts,
-			&(struct host_mount){.type = (char *)m->type,
-					     .source = (char *)m->source,
-					     .root = inside ? (char *)rootfs : NULL,
-					     .target = (char *)(inside ? m->target : rootfs),
-					     .options = options.v,
-					     .idmap = idmap});
+	without_maps.options = (const char *const *)options.v;
+	without_maps.n_options = options.n;
+	r = mount_format(&without_maps, places, &whole, err);
+	if (r < 0)
+		return r;
+	entry.type = whole.type;
+	entry.source = whole.source;
+	entry.options = whole.options.v;
+	entry.folders = whole.folders.v;
+	entry.idmap = idmap;
+	host_mounts_add(&c->mounts, &entry);
 	return 0;
 }
 
-static int plan_mounts(struct container *c, const struct container_request *request,
-		       const char *rootfs, struct err *err)
+/* Layers are mounted beside the root, other mounts at it, or inside of it where they say so. */
+static int plan_mounts(struct container *c, const struct container_request *request, char *rootfs,
+		       struct err *err)
 {
+	_cleanup_(strv_fini) struct strv places = {0};
+	bool layered = is_layered(request);
+	size_t n = request->n_rootfs_mounts;
 	int r = 0;
 
-	if (is_layered(request))
-		return plan_layers(c, request, rootfs, err);
-	for (size_t i = 0; i < request->n_rootfs_mounts && r == 0; i++)
-		r = plan_mount(c, &request->rootfs_mounts[i], rootfs, err);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		const struct rootfs_mount *m = &request->rootfs_mounts[i];
+		_cleanup_(freep) char *layer = xasprintf("%s/" HOST_LAYERS "/%zu", c->bundle, i);
+		struct host_mount entry = {.target = rootfs};
+
+		if (layered && i < n - 1)
+			entry = (struct host_mount){.target = layer, .make_target = true};
+		else if (!layered && !str_empty(m->target))
+			entry = (struct host_mount){.target = (char *)m->target, .root = rootfs};
+		r = plan_mount(c, m, &places, entry, err);
+		strv_add(&places, entry.target);
+	}
 	return r;
 }
 
