@@ -5,28 +5,46 @@
 #include "base/spawn.h"
 #include "kernel/idmap.h"
 
+static int try_create(const char *id, const struct rootfs_mount *mounts, size_t n, struct err *err)
+{
+	const struct container_request request = {.id = id,
+						  .bundle = "/run/bundle",
+						  .spec = &spec,
+						  .rootfs_mounts = mounts,
+						  .n_rootfs_mounts = n};
+
+	return container_create(sandbox, &request, err);
+}
+
+static void create_of(const char *id, const struct rootfs_mount *mounts, size_t n)
+{
+	_cleanup_err_ struct err err = {0};
+
+	if (try_create(id, mounts, n, &err) < 0)
+		fail_msg("%s", err_text(&err));
+}
+
+/* What the agent was sent. */
+static Grpc__CreateContainerRequest *last_created(void)
+{
+	const struct buf *last = fake_agent_last(fake_vm_agent());
+
+	return grpc__create_container_request__unpack(NULL, last->len, (uint8_t *)last->data);
+}
+
 /* What the blockfile snapshotter hands over is a disk of the VM, not a mount of the host. */
 static void image_root_body(void)
 {
 	const char *options[] = {"rw", "loop"};
 	const struct rootfs_mount mount_ = {
 		.type = "ext4", .source = "/run/image", .options = options, .n_options = 2};
-	const struct container_request request = {.id = "c1",
-						  .bundle = "/run/bundle",
-						  .spec = &spec,
-						  .rootfs_mounts = &mount_,
-						  .n_rootfs_mounts = 1};
 	Grpc__CreateContainerRequest *sent;
-	_cleanup_err_ struct err err = {0};
 
 	assert_int_equal(fs_replace("/run/image", "x", 1, 0600, false), 0);
 	start();
-	if (container_create(sandbox, &request, &err) < 0)
-		fail_msg("%s", err_text(&err));
+	create_of("c1", &mount_, 1);
 	assert_non_null(strstr(fake_vm_log(), "vm_add_device:disk0"));
-	sent = grpc__create_container_request__unpack(
-		NULL, fake_agent_last(fake_vm_agent())->len,
-		(uint8_t *)fake_agent_last(fake_vm_agent())->data);
+	sent = last_created();
 	assert_int_equal(sent->n_storages, 1);
 	assert_string_equal(sent->storages[0]->fstype, "ext4");
 	assert_string_equal(sent->storages[0]->source, "01/02");
@@ -49,15 +67,10 @@ static void pulled_root_body(void)
 	const char *options[] = {"io.katacontainers.volume=e30="};
 	const struct rootfs_mount mount_ = {
 		.type = "fuse.nydus-overlayfs", .source = "", .options = options, .n_options = 1};
-	const struct container_request request = {.id = "c1",
-						  .bundle = "/run/bundle",
-						  .spec = &spec,
-						  .rootfs_mounts = &mount_,
-						  .n_rootfs_mounts = 1};
 	_cleanup_err_ struct err err = {0};
 
 	start();
-	assert_int_equal(container_create(sandbox, &request, &err), -ENOSYS);
+	assert_int_equal(try_create("c1", &mount_, 1, &err), -ENOSYS);
 	assert_non_null(strstr(err_text(&err), "the guest pulls itself is not supported"));
 	stop();
 }
@@ -78,12 +91,6 @@ static void create_layers(bool mapped)
 					    .source = "overlay",
 					    .options = options,
 					    .n_options = mapped ? 5 : 3};
-	struct container_request request = {.id = "c1",
-					    .bundle = "/run/bundle",
-					    .spec = &spec,
-					    .rootfs_mounts = &mount_,
-					    .n_rootfs_mounts = 1};
-	_cleanup_err_ struct err err = {0};
 	struct stat st;
 
 	fs_mkdir_all("/run/up/fs", 0755);
@@ -102,8 +109,7 @@ static void create_layers(bool mapped)
 	fs_mkdir_all("/run/a/folder/whose/name/is/rather/long/for/this/test/layers/79/fs/seen",
 		     0755);
 	start();
-	if (container_create(sandbox, &request, &err) < 0)
-		fail_msg("%s", err_text(&err));
+	create_of("c1", &mount_, 1);
 	assert_int_equal(stat(SHARE_ROOT "/s1/rootfs/shared/c1/rootfs/seen", &st), 0);
 	assert_int_equal(st.st_uid, mapped ? 65536 : 0);
 	assert_int_equal(st.st_gid, mapped ? 131072 : 0);
@@ -144,23 +150,17 @@ static void mapped_bind_body(void)
 	const char *options[] = {"uidmap=0:65536:65536", "rbind", "gidmap=0:65536:65536"};
 	struct rootfs_mount mount_ = {
 		.type = "bind", .source = "/run/layer", .options = options, .n_options = 3};
-	struct container_request request = {.id = "c1",
-					    .bundle = "/run/bundle",
-					    .spec = &spec,
-					    .rootfs_mounts = &mount_,
-					    .n_rootfs_mounts = 1};
 	_cleanup_err_ struct err err = {0};
 	struct stat st;
 
 	fs_mkdir_all("/run/layer/seen", 0755);
 	start();
 	mount_.n_options = 2;
-	assert_int_equal(container_create(sandbox, &request, &err), -EINVAL);
+	assert_int_equal(try_create("c1", &mount_, 1, &err), -EINVAL);
 	assert_non_null(strstr(err_text(&err), "needs both uidmap= and gidmap="));
 	err_clear(&err);
 	mount_.n_options = 3;
-	if (container_create(sandbox, &request, &err) < 0)
-		fail_msg("%s", err_text(&err));
+	create_of("c1", &mount_, 1);
 	assert_int_equal(stat(SHARE_ROOT "/s1/rootfs/shared/c1/rootfs/seen", &st), 0);
 	assert_int_equal(st.st_uid, 65536);
 	stop();
@@ -195,26 +195,6 @@ static const struct rootfs_mount layered[] = {
 	 .n_options = 5},
 };
 
-static Grpc__CreateContainerRequest *last_created(void)
-{
-	const struct buf *last = fake_agent_last(fake_vm_agent());
-
-	return grpc__create_container_request__unpack(NULL, last->len, (uint8_t *)last->data);
-}
-
-static void create_layered(const char *id, const struct rootfs_mount *mounts, size_t n)
-{
-	const struct container_request request = {.id = id,
-						  .bundle = "/run/bundle",
-						  .spec = &spec,
-						  .rootfs_mounts = mounts,
-						  .n_rootfs_mounts = n};
-	_cleanup_err_ struct err err = {0};
-
-	if (container_create(sandbox, &request, &err) < 0)
-		fail_msg("%s", err_text(&err));
-}
-
 static void make_files(void)
 {
 	assert_int_equal(fs_replace("/run/rw", "x", 1, 0600, false), 0);
@@ -232,7 +212,7 @@ static void plugged_layers_body(void)
 
 	make_files();
 	start();
-	create_layered("c1", layered, 4);
+	create_of("c1", layered, 4);
 	sent = last_created();
 	assert_int_equal(sent->n_storages, 4);
 	assert_string_equal(sent->storages[0]->fstype, "ext4");
@@ -255,7 +235,7 @@ static void plugged_layers_body(void)
 	grpc__create_container_request__free_unpacked(sent, NULL);
 	memcpy(second, layered, sizeof(second));
 	second[0].source = "/run/rw2";
-	create_layered("c2", second, 4);
+	create_of("c2", second, 4);
 	sent = last_created();
 	assert_string_equal(sent->storages[0]->mount_point,
 			    "/run/kata-containers/sandbox/layers/disk3");
@@ -295,7 +275,7 @@ static void hosts_layers_body(void)
 	assert_int_equal(spawn_wait(pid), 0);
 	config->hypervisor.disable_block_device_use = true;
 	start();
-	create_layered("c1", mounts, 2);
+	create_of("c1", mounts, 2);
 	assert_null(strstr(fake_vm_log(), "vm_add_device:disk"));
 	assert_int_equal(stat(SHARE_ROOT "/s1/rootfs/shared/c1/rootfs", &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0755);
@@ -328,17 +308,12 @@ static void upper_on_host_body(void)
 		 .options = options,
 		 .n_options = 3},
 	};
-	const struct container_request request = {.id = "c1",
-						  .bundle = "/run/bundle",
-						  .spec = &spec,
-						  .rootfs_mounts = mounts,
-						  .n_rootfs_mounts = 2};
 	_cleanup_err_ struct err err = {0};
 
 	make_files();
 	start();
 	/* What is in the file is no EROFS. */
-	assert_true(container_create(sandbox, &request, &err) < 0);
+	assert_true(try_create("c1", mounts, 2, &err) < 0);
 	if (!strstr(err_text(&err), "mount /run/one (erofs) on /run/bundle/layers/0: mount"))
 		fail_msg("%s", err_text(&err));
 	assert_null(strstr(fake_vm_log(), "vm_add_device:disk"));
