@@ -32,6 +32,7 @@ struct agent_sandbox {
 	bool destroying;
 	char *id;
 	char *hostname;
+	char *former_hostname; /* of the guest, without a sandbox; NULL: it has that still */
 	char *guest_hook_path; /* NULL: none; looked at by container.c for hooks in the guest */
 	struct strv dns;       /* lines of resolv.conf */
 	/*

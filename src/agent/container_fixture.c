@@ -82,6 +82,8 @@ static _noreturn_ void run_agent(const char *program)
 	mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL);
 	mount(NULL, "/", NULL, MS_SHARED | MS_REC, NULL);
 	mount("proc", "/proc", "proc", 0, NULL);
+	if (t.own_run)
+		mount("run", "/run", "tmpfs", 0, NULL);
 	execl(program, program, "--listen", listen, "--log", level, NULL);
 	_exit(97);
 }

@@ -31,6 +31,7 @@ extern struct fixture_state {
 	struct strv kept; /* text that lives as long as the tests */
 	bool has_groups;  /* there is a hierarchy of version 2 to make groups in */
 	bool is_guest;    /* it is one (KATA_TEST_GUEST): what is done to the machine is lost */
+	bool own_run;     /* set before fixture_main(): the agent has a /run of its own */
 } t;
 
 /* fixture_main: run the tests (FIXTURE_TEST) of a program; they run in a coroutine. */

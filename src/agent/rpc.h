@@ -64,6 +64,7 @@ RPC(close_loopback);
 /* rpc_sandbox.c */
 RPC(create_sandbox);
 RPC(destroy_sandbox);
+RPC(reset_sandbox);
 RPC(update_ephemeral_mounts);
 RPC(remove_stale_virtiofs_share_mounts);
 /* rpc_guest.c */

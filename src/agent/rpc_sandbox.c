@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,13 +16,14 @@
 #include "base/path.h"
 #include "kernel/mount.h"
 
-/* CreateSandbox and DestroySandbox: the one sandbox of this guest. */
+/* CreateSandbox, DestroySandbox and ResetSandbox: the one sandbox of this guest. */
 
 #define DNS_MAX            64U
 #define DNS_LINE_MAX       1024U
 #define MODULES_MAX        256U
 #define MODULE_TIME        (30 * USEC_PER_SEC)
 #define LOOK_TIME          (5 * USEC_PER_SEC)
+#define RESET_TIME         (30 * USEC_PER_SEC)
 #define POWER_OFF_DELAY    (50 * USEC_PER_MSEC)
 #define RESOLV_CONF        "/etc/resolv.conf"
 #define SANDBOX_RESOLVCONF AGENT_SANDBOX_DIR "/resolv.conf"
@@ -74,13 +78,27 @@ static int load_modules(Grpc__KernelModule *const *modules, size_t n, struct err
 
 static int set_hostname(struct agent *agent, const char *hostname, struct err *err)
 {
+	char former[HOST_NAME_MAX + 1] = "";
+
 	if (str_empty(hostname))
 		return 0;
+	(void)gethostname(former, sizeof(former) - 1);
 	if (sethostname(hostname, strlen(hostname)) < 0)
 		return err_set(err, -errno, "set the host name \"%s\"", hostname);
-	free(agent->sandbox.hostname);
 	agent->sandbox.hostname = xstrdup(hostname);
+	agent->sandbox.former_hostname = xstrdup(former);
 	return 0;
+}
+
+static void give_up_hostname(struct agent_sandbox *sandbox)
+{
+	const char *former = sandbox->former_hostname;
+
+	if (former && sethostname(former, strlen(former)) < 0)
+		log_warn("give the guest its host name back: %s", strerror(errno));
+	free(sandbox->hostname);
+	free(sandbox->former_hostname);
+	sandbox->hostname = sandbox->former_hostname = NULL;
 }
 
 /*
@@ -132,10 +150,10 @@ static int check_request(const struct agent *agent, const Grpc__CreateSandboxReq
 
 static void forget(struct agent_sandbox *sandbox)
 {
+	give_up_hostname(sandbox);
 	free(sandbox->id);
-	free(sandbox->hostname);
 	free(sandbox->guest_hook_path);
-	sandbox->id = sandbox->hostname = sandbox->guest_hook_path = NULL;
+	sandbox->id = sandbox->guest_hook_path = NULL;
 	strv_fini(&sandbox->dns);
 	sandbox->pidns_fd = fd_close(sandbox->pidns_fd);
 	pod_user_fini(&sandbox->user);
@@ -187,6 +205,15 @@ static void power_off(void *arg)
 	agent_power_off(arg);
 }
 
+static int check_destroy(const struct agent *agent, struct err *err)
+{
+	if (!agent->sandbox.created)
+		return err_setx(err, -ENOENT, "there is no sandbox");
+	if (agent->sandbox.destroying)
+		return err_setx(err, -EBUSY, "sandbox %s is being destroyed", agent->sandbox.id);
+	return 0;
+}
+
 void sandbox_destroy(struct agent *agent)
 {
 	_cleanup_err_ struct err failure = {0};
@@ -206,15 +233,107 @@ void sandbox_destroy(struct agent *agent)
 RPC(destroy_sandbox)
 {
 	struct agent *agent = rpc_agent(call);
+	int r = check_destroy(agent, err);
 
 	(void)request_;
 	(void)response_;
-	if (!agent->sandbox.created)
-		return err_setx(err, -ENOENT, "there is no sandbox");
-	if (agent->sandbox.destroying)
-		return err_setx(err, -EBUSY, "sandbox %s is being destroyed", agent->sandbox.id);
+	if (r < 0)
+		return r;
 	sandbox_destroy(agent);
 	co_start(agent->loop, power_off, agent);
+	return 0;
+}
+
+/* --- a guest that goes on without it --- */
+
+/* What somebody holds still, or could not be unmounted, would be the next sandbox's. */
+static int check_nothing_left(const struct agent *agent, struct err *err)
+{
+	if (agent->containers.n)
+		return err_setx(err, -EBUSY, "%zu containers are there still", agent->containers.n);
+	if (agent->storages.n)
+		return err_setx(err, -EBUSY, "%zu storages are mounted still", agent->storages.n);
+	if (agent->n_loopback)
+		return err_setx(err, -EBUSY, "%zu connections to the loopback are open",
+				agent->n_loopback);
+	return 0;
+}
+
+/* The folders of a sandbox. A mount that nobody knows of would lose what it has. */
+static int remove_folders(_unused_ void *arg, void *reply)
+{
+	static const char *const dirs[] = {AGENT_SANDBOX_DIR, AGENT_SHARED_DIR};
+	struct mountinfo *mounts;
+	size_t n;
+	int r = mountinfo_read(0, &mounts, &n);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++)
+		for (size_t k = 0; k < n && r == 0; k++) {
+			const char *below = str_skip_prefix(mounts[k].point, dirs[i]);
+
+			if (!below || (*below && *below != '/'))
+				continue;
+			snprintf(reply, PATH_MAX, "%s", mounts[k].point);
+			r = -EBUSY;
+		}
+	mountinfo_free(mounts, n);
+	for (size_t i = 0; i < ARRAY_SIZE(dirs) && r == 0; i++)
+		r = fs_remove_all(dirs[i]);
+	return r;
+}
+
+static int remove_files(const struct agent *agent, struct err *err)
+{
+	_cleanup_(freep) char *mount = xcalloc(1, PATH_MAX);
+	int r = co_run_child(remove_folders, NULL, mount, PATH_MAX, clock_after(RESET_TIME));
+
+	if (r < 0 && *mount)
+		return err_setx(err, r, "%s is mounted still", mount);
+	if (r < 0)
+		return err_set(err, r, "remove " AGENT_SANDBOX_DIR " and " AGENT_SHARED_DIR);
+	/* That of a read-only disk is a link to what was removed. */
+	if (agent->is_init && agent->sandbox.dns.n && unlink(RESOLV_CONF) < 0 && errno != ENOENT &&
+	    errno != EROFS)
+		return err_set(err, -errno, "remove " RESOLV_CONF);
+	return 0;
+}
+
+static int reset(struct agent *agent, struct err *err)
+{
+	int r = containers_destroy(agent, err);
+
+	if (r == 0)
+		r = storage_remove_all(agent, &agent->sandbox.storages, err);
+	if (r == 0)
+		r = check_nothing_left(agent, err);
+	if (r == 0)
+		r = remove_files(agent, err);
+	/* Shared memory, semaphores and queues, which containers have made in the guest's. */
+	if (r == 0 && unshare(CLONE_NEWIPC) < 0)
+		r = err_set(err, -errno, "make a new IPC namespace");
+	return r;
+}
+
+/* One that fails can be tried again. */
+RPC(reset_sandbox)
+{
+	struct agent *agent = rpc_agent(call);
+	int r = check_destroy(agent, err);
+
+	(void)request_;
+	(void)response_;
+	if (r < 0)
+		return r;
+	agent->sandbox.destroying = true;
+	r = reset(agent, err);
+	agent->sandbox.destroying = false;
+	if (r < 0)
+		return err_wrap(err, r, "reset sandbox %s", agent->sandbox.id);
+	log_info("sandbox reset");
+	log_set_field("sandbox", NULL);
+	forget(&agent->sandbox);
 	return 0;
 }
 

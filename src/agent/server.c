@@ -76,6 +76,7 @@ static const struct row agent_rows[] = {
 	{"UpdateLiveVolume", rpc_update_live_volume},
 	{"RemoveLiveVolume", rpc_remove_live_volume},
 	{"PrepareTemplate", rpc_prepare_template},
+	{"ResetSandbox", rpc_reset_sandbox},
 	/*
 	 * Not here: SetPolicy (no policy engine), MemAgentMemcgSet and MemAgentCompactSet (no
 	 * memory agent; no runtime calls them).

@@ -70,7 +70,8 @@ uint64_t agent_memory_block(const struct agent_client *agent);
 	CALL(update_ephemeral_mounts, UpdateEphemeralMounts, UpdateEphemeralMountsRequest) \
 	CALL(update_live_volume, UpdateLiveVolume, UpdateLiveVolumeRequest)                \
 	CALL(remove_live_volume, RemoveLiveVolume, RemoveLiveVolumeRequest)                \
-	CALL(prepare_template, PrepareTemplate, PrepareTemplateRequest)
+	CALL(prepare_template, PrepareTemplate, PrepareTemplateRequest)                    \
+	CALL(reset_sandbox, ResetSandbox, ResetSandboxRequest)
 
 #define AGENT_DECLARE_CALL(name, method, type)                                    \
 	int agent_##name(struct agent_client *agent, const Grpc__##type *request, \
