@@ -325,6 +325,30 @@ static const struct step save_steps[] = {
 	{"reach the agent", boot_dial_agent, boot_hang_up, 0},
 };
 
+/* A clone of a template that is not published yet: whether containers can run in it. */
+static const struct step try_steps[] = {
+	{"make the state directory", make_state, remove_state, 0},
+	{"join the sandbox's control group", join_cgroup, leave_cgroup, GROUP_TIMEOUT},
+	{"prepare the shared directory", boot_open_share, boot_close_share, SHORT_TIMEOUT},
+	{"choose the channel to the agent", boot_choose_channel, boot_drop_channel, SHORT_TIMEOUT},
+	{"prepare the virtual machine", prepare_vm, forget_vm, SHORT_TIMEOUT},
+	{"look for a template", boot_find_template, boot_drop_template, START_TIMEOUT},
+	{"start virtiofsd", boot_start_virtiofsd, boot_stop_virtiofsd, START_TIMEOUT},
+	{"start the virtual machine", start_vm, stop_vm, START_TIMEOUT},
+	{"reach the agent", boot_dial_agent, boot_hang_up, 0},
+	{"make the clone its own", boot_freshen, NULL, 0},
+	{"warm the guest up", boot_warm_up, NULL, 0},
+};
+
+static const struct {
+	const struct step *steps;
+	size_t n;
+} tables[] = {
+	[SANDBOX_OF_POD] = {steps, ARRAY_SIZE(steps)},
+	[SANDBOX_TO_SAVE] = {save_steps, ARRAY_SIZE(save_steps)},
+	[SANDBOX_TO_TRY] = {try_steps, ARRAY_SIZE(try_steps)},
+};
+
 /* A broken connection is the first sign of an ended VM; why it ended is told in a moment. */
 static void await_reason(struct sandbox *s, int code)
 {
@@ -368,23 +392,23 @@ static void begin_again(struct sandbox *s, struct err *err)
 	agent_free(TAKE_PTR(s->agent));
 }
 
+static int run_table(struct sandbox *s, struct err *err)
+{
+	return steps_run(tables[s->purpose].steps, tables[s->purpose].n, s, &s->deadline, explain,
+			 err);
+}
+
 int boot_run(struct sandbox *s, struct err *err)
 {
-	int r;
+	int r = run_table(s, err);
 
-	if (s->purpose == SANDBOX_TO_SAVE)
-		return steps_run(save_steps, ARRAY_SIZE(save_steps), s, &s->deadline, explain, err);
-	r = steps_run(steps, ARRAY_SIZE(steps), s, &s->deadline, explain, err);
 	if (r >= 0 || !boot_may_boot_instead(s, err))
 		return r;
 	begin_again(s, err);
-	return steps_run(steps, ARRAY_SIZE(steps), s, &s->deadline, explain, err);
+	return run_table(s, err);
 }
 
 void boot_undo(struct sandbox *s)
 {
-	if (s->purpose == SANDBOX_TO_SAVE)
-		steps_undo(save_steps, ARRAY_SIZE(save_steps), s);
-	else
-		steps_undo(steps, ARRAY_SIZE(steps), s);
+	steps_undo(tables[s->purpose].steps, tables[s->purpose].n, s);
 }

@@ -32,6 +32,13 @@ int boot_dial_agent(void *context, struct err *err);
 void boot_hang_up(void *context);
 /* boot_create_in_guest: CreateSandbox: shared folder, /dev/shm, names, kernel modules. */
 int boot_create_in_guest(void *context, struct err *err);
+/*
+ * boot_warm_up: of a VM in which no pod runs yet: make the guest do once what a pod will make it
+ * do, in a sandbox that is gone afterwards: mounts, a container, a process that is executed in it,
+ * its own first one, both of which have to end with 0. -ENOSYS when the agent cannot end a sandbox
+ * and go on (feature kata-c.spare). After a failure the VM is good for nothing.
+ */
+int boot_warm_up(void *context, struct err *err);
 /* boot_open_network: join the pod's interfaces with the VM, each written down before it is joined.
  * boot_close_network: its undo. boot_attach_network: the VM's cards. boot_tell_network: what CNI
  * had configured on the host. */

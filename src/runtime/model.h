@@ -70,8 +70,8 @@ struct container {
 
 struct restore;
 
-/* What a sandbox is for: a pod's containers, or a template (template_build.h). */
-enum sandbox_purpose { SANDBOX_OF_POD, SANDBOX_TO_SAVE };
+/* What a sandbox is for: a pod's containers; a template, or the trial of one (template_build.h). */
+enum sandbox_purpose { SANDBOX_OF_POD, SANDBOX_TO_SAVE, SANDBOX_TO_TRY };
 
 struct sandbox {
 	struct loop *loop;     /* NULL: rebuilt from disk, by sandbox_cleanup() */

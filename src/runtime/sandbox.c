@@ -326,7 +326,8 @@ static void destroy_in_guest(struct sandbox *s)
 	_cleanup_err_ struct err err = {0};
 	uint64_t timeout = s->n_disks ? DISK_SYNC_TIMEOUT : DESTROY_TIMEOUT;
 
-	if (!agent_connected(s->agent) || (s->stuck && !s->n_disks))
+	/* Only a pod's VM has a sandbox in its guest. */
+	if (s->purpose != SANDBOX_OF_POD || !agent_connected(s->agent) || (s->stuck && !s->n_disks))
 		return;
 	if (agent_destroy_sandbox(s->agent, &request, clock_after(timeout), &err) < 0) {
 		log_debug("destroy the sandbox in the guest: %s", err_text(&err));

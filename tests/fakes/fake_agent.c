@@ -140,6 +140,33 @@ static int create_container(struct ttrpc_call *call, const void *request, void *
 	return note(call, err);
 }
 
+/* See fake_agent.h. */
+static void end_if_short(struct fake_agent *agent, const char *container_id, const char *exec_id)
+{
+	if (str_has_prefix(container_id, "warm-up") && agent->mood != FAKE_STUCK)
+		fake_agent_exit(agent, exec_id, agent->mood == FAKE_FAILING);
+}
+
+static int start_container(struct ttrpc_call *call, const void *request, void *response,
+			   struct err *err)
+{
+	const Grpc__StartContainerRequest *r = request;
+
+	(void)response;
+	end_if_short(ttrpc_call_user(call), r->container_id, r->container_id);
+	return note(call, err);
+}
+
+static int exec_process(struct ttrpc_call *call, const void *request, void *response,
+			struct err *err)
+{
+	const Grpc__ExecProcessRequest *r = request;
+
+	(void)response;
+	end_if_short(ttrpc_call_user(call), r->container_id, r->exec_id);
+	return note(call, err);
+}
+
 static int signal_process(struct ttrpc_call *call, const void *request, void *response,
 			  struct err *err)
 {
@@ -324,7 +351,8 @@ static int guest_details(struct ttrpc_call *call, const void *request, void *res
 {
 	static Grpc__AgentDetails details = GRPC__AGENT_DETAILS__INIT;
 	static char *features[] = {(char *)"kata-c.seccomp-bpf", (char *)"kata-c.loopback",
-				   (char *)"kata-c.live-volumes", (char *)"kata-c.template"};
+				   (char *)"kata-c.live-volumes", (char *)"kata-c.template",
+				   (char *)"kata-c.spare"};
 	struct fake_agent *agent = ttrpc_call_user(call);
 	Grpc__GuestDetailsResponse *answer = response;
 
@@ -424,12 +452,15 @@ static const struct ttrpc_method agent_methods[] = {
 	{"CreateSandbox", &grpc__create_sandbox_request__descriptor,
 	 &google__protobuf__empty__descriptor, create_sandbox},
 	PLAIN(DestroySandbox, destroy_sandbox_request),
+	PLAIN(ResetSandbox, reset_sandbox_request),
 	{"CreateContainer", &grpc__create_container_request__descriptor,
 	 &google__protobuf__empty__descriptor, create_container},
-	PLAIN(StartContainer, start_container_request),
+	{"StartContainer", &grpc__start_container_request__descriptor,
+	 &google__protobuf__empty__descriptor, start_container},
 	{"RemoveContainer", &grpc__remove_container_request__descriptor,
 	 &google__protobuf__empty__descriptor, remove_container},
-	PLAIN(ExecProcess, exec_process_request),
+	{"ExecProcess", &grpc__exec_process_request__descriptor,
+	 &google__protobuf__empty__descriptor, exec_process},
 	{"SignalProcess", &grpc__signal_process_request__descriptor,
 	 &google__protobuf__empty__descriptor, signal_process},
 	PLAIN(UpdateContainer, update_container_request),

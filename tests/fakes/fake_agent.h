@@ -5,6 +5,9 @@
  * An agent for tests of the host's side: it serves the protocol on a stream of the test's own
  * process, and its processes are records that the test ends when it likes. It can also behave as
  * badly as a guest may.
+ *
+ * What runs in a container whose name begins with "warm-up" (runtime/boot_warm.c) ends by itself,
+ * with 0, as soon as it is started.
  */
 
 #include <stdbool.h>
@@ -22,6 +25,7 @@ enum fake_mood {
 	FAKE_STUCK,   /* takes signals, but nothing ends or is removed any more */
 	FAKE_FROZEN,  /* takes calls, but answers none any more */
 	FAKE_FOREIGN, /* good, but has none of our features */
+	FAKE_FAILING, /* good, but what ends by itself ends with 1 */
 };
 
 struct fake_agent;
