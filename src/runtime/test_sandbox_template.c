@@ -356,6 +356,10 @@ static void build_failures_body(void)
 	/* An agent that cannot be a template's. */
 	fake_vm_plan.mood = FAKE_FOREIGN;
 	expect_no_build("kata-c.template");
+	/* A clone in which no process can run. */
+	fake_vm_plan.mood = FAKE_FAILING;
+	expect_no_build("a clone of the new template fails: warm the guest up: wait for what was "
+			"executed: it has ended with 1");
 	fake_vm_plan.mood = FAKE_GOOD;
 	build_template(1);
 }

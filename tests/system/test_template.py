@@ -26,9 +26,10 @@ BOOTS, RESTORED = False, True
 class Factory:
     """kata-runtime factory, with a configuration of its own."""
 
-    def __init__(self, config, folder, auto=False, **hypervisor):
+    def __init__(self, config, folder, auto=False, debug=False, **hypervisor):
         self.root = folder
-        self.config = config({"factory": {"enable_template": True, "template_path": str(folder), "auto_build_template": auto}},
+        self.config = config({"factory": {"enable_template": True, "template_path": str(folder), "auto_build_template": auto},
+                              "runtime": {"enable_debug": debug}},
                              default_memory=256, **hypervisor)
 
     def command(self, *args):
@@ -88,6 +89,21 @@ def test_life_cycle(factory):
     factory.call("destroy")
     assert factory.templates() == []
     factory.call("destroy")
+
+
+ACTS = ("create a sandbox", "create a container", "execute a process", "wait for what was executed", "start the container",
+        "wait for its first process", "remove the container", "end the sandbox")
+
+
+def test_trial(config, tmp_path):
+    """Before a template is published a container has run in a clone of it, and the guest has nothing left of that."""
+    factory = Factory(config, tmp_path / "templates", debug=True)
+    log = tmp_path / "log"
+    subprocess.run([PROGRAM, "--config", factory.config, "--log", log, "factory", "init"], check=True, timeout=limit(120))
+    text = log.read_text()
+    assert tuple(act for act in re.findall(r'msg="warm-up: (.*): \d+ us"', text) if not act.startswith("prepare")) == ACTS
+    assert re.findall(r'msg="guest: (sandbox .*|container .*)"', text) == [
+        "sandbox created", "container warm-up has been created", "container warm-up has been removed", "sandbox reset"]
 
 
 def test_refusals(config, factory):
