@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmark: kata beside runc and beside the floor, alternating in one run, medians and ratios.
+"""The benchmark: kata beside runc and beside the floor, alternating in one run: percentiles, medians and ratios.
 
-The floor is the same kernel, machine, memory and command line booted with floor.c as init. "clone" is kata with sandboxes
-that are restored from a template.
+The floor is the same kernel, machine, memory and command line booted with floor.c as init. "cold" is kata with sandboxes
+that boot, "clone" with sandboxes that are restored from a template, "kata" what does not depend on that.
 """
 
 import argparse
+import functools
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -19,15 +21,15 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 # pylint: disable=wrong-import-position
 import containerd
 import kata
+import many
 import ociimage
-from floor import Floor
-from report import report
+import patience
+import report
+from floor import Floor, kernel_release
+from timeline import trace
+from variants import BOOTS, LABELS, VARIANTS
 
-IMAGE = "localhost/busybox:latest"
-RUNTIMES = {"runc": "io.containerd.runc.v2", "kata": containerd.RUNTIME, "clone": containerd.RUNTIME}
 BUILD = containerd.TREE / "build"
-STEP = re.compile(r'(?:msg="|msg=)([a-z][^":]*): (\d+) us')
-GUEST_MARK = re.compile(r'^kata_agent_boot_seconds\{item="(\w+)"\} (\S+)', re.MULTILINE)
 
 
 def milliseconds(since):
@@ -35,13 +37,20 @@ def milliseconds(since):
 
 
 class Bench:
-    def __init__(self, c, runs, tmp):
-        self.c, self.runs, self.tmp = c, runs, tmp
-        self.samples = {}
-        self.phases = {"kata": {}, "clone": {}}
-        self.config = {}  # of a runtime, where it is not containerd's
-        self.memory = {}
-        self.agent_binary = self.stripped(BUILD / "src/agent/kata-agent")
+    """c: a containerd; configs: {label of a variant: its configuration}; data: all that was measured, as it is written."""
+
+    image = "localhost/busybox:latest"
+
+    def __init__(self, runs, tmp):
+        self.runs, self.tmp = runs, tmp
+        self.c, self.configs, self.ready = None, {}, {}
+        self.data = {"runs": runs, "times": {}, "at_once": {}, "traces": {}, "memory_kib": {}, "pods_kib": {},
+                     "agent_binary_kb": self.stripped(BUILD / "src/agent/kata-agent") / 1000}
+
+    def serve(self, c, configs):
+        self.c, self.configs = c, configs
+        self.ready = {v.label: functools.partial(v.ready, configs[v.label]) for v in VARIANTS}
+        c.ctr("images", "import", self.tmp / "busybox.tar")
 
     def stripped(self, program):
         """The size of what gets installed: in the build folder it has its debug information."""
@@ -50,30 +59,40 @@ class Bench:
         return copy.stat().st_size
 
     def add(self, what, who, value):
-        self.samples.setdefault(what, {}).setdefault(who, []).append(value)
+        self.data["times"].setdefault(what, {}).setdefault(who, []).append(value)
 
     def remove(self, name):
         self.c.ctr("task", "rm", "-f", name, check=False)
         self.c.ctr("container", "rm", name, check=False)
 
     def runtime(self, who):
-        chosen = self.config.get(who)
-        return ["--runtime", RUNTIMES[who], *(["--runtime-config-path", str(chosen)] if chosen else [])]
+        """The options of ctr for this kind of container, once nothing is being made that any kind starts from."""
+        for label, ready in self.ready.items():
+            patience.wait(f"what {label} starts from", ready, 60)
+        if who == "runc":
+            return ["--runtime", "io.containerd.runc.v2"]
+        return ["--runtime", containerd.RUNTIME, "--runtime-config-path", self.configs[who]]
 
     def start(self, who, name, *options):
         """A container that does nothing for an hour; the milliseconds until it runs."""
+        command = ["run", "-d", *self.runtime(who), *options, self.image, name, "sleep", "3600"]
         start = time.monotonic()
-        self.c.ctr("run", "-d", *self.runtime(who), *options, IMAGE, name, "sleep", "3600")
+        self.c.ctr(*command)
         return milliseconds(start)
+
+    def talker(self, options, name):
+        """A ctr whose container writes one byte and then does nothing for an hour."""
+        command = self.c.command("run", *options, self.image, name, "sh", "-c", "echo x; exec sleep 3600")
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     # --- each run ---
 
     def first_output(self, who, n):
-        command = self.c.command("run", "--rm", *self.runtime(who), IMAGE, f"bench-{who}-{n}", "echo", "x")
+        command = self.c.command("run", "--rm", *self.runtime(who), self.image, f"bench-{who}-{n}", "echo", "x")
         start = time.monotonic()
         with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:
             assert process.stdout.read(1) == b"x"
-            self.add("run to first output, ms", who, milliseconds(start))
+            self.add(report.FIRST_OUTPUT, who, milliseconds(start))
             process.stdout.read()
         self.add("run, stop, remove, ms", who, milliseconds(start))
 
@@ -95,7 +114,7 @@ class Bench:
         address = re.search(rb"unix://([^\s\"]+)", done.stdout).group(1).decode()
         for pid in kata.processes(rf"{shim.name} .*-id {name}\b"):
             if who == "kata":
-                self.memory.setdefault("shim before its first container", []).append(kata.memory(pid))
+                self.data["memory_kib"].setdefault("shim before its first container", []).append(kata.memory(pid))
             subprocess.run(["kill", "-9", str(pid)], check=False)
         subprocess.run([*common, "-bundle", str(bundle), "delete"], check=False, **kwargs)
         pathlib.Path(address).unlink(missing_ok=True)
@@ -133,15 +152,15 @@ class Bench:
             self.remove(name)
 
     def measure_memory(self, who, name):
-        if who == "clone":
-            self.memory["QEMU of a clone"] = [kata.memory(pid) for pid in kata.qemu_of(name)]
+        found = self.data["memory_kib"]
+        if who != BOOTS:
+            found[f"QEMU of a {who}"] = [kata.memory(pid) for pid in kata.qemu_of(name)]
             return
-        for what, pids in (("shim", kata.shim_of(name)), ("QEMU", kata.qemu_of(name)),
-                           ("virtiofsd", kata.virtiofsd_of(name))):
+        for program, pids in many.processes_of(name).items():
             parts = [kata.memory(pid) for pid in pids]
-            self.memory[what] = [{k: sum(p[k] for p in parts) for k in ("rss", "pss", "private_dirty")}]
+            found[program] = [{k: sum(p[k] for p in parts) for k in ("rss", "pss", "private_dirty")}]
         value = re.search(r"^kata_agent_process_resident_memory_bytes\S* (\S+)", self.metrics(name), re.MULTILINE)
-        self.memory["agent"] = [{"rss": float(value.group(1)) / 1024, "pss": None, "private_dirty": None}]
+        found["agent"] = [{"rss": float(value.group(1)) / 1024, "pss": None, "private_dirty": None}]
 
     @staticmethod
     def metrics(name):
@@ -165,30 +184,43 @@ class Bench:
         finally:
             self.remove(sandbox)
 
-    def measure_phases(self, who):
-        """The shim says at debug how long each step took; the guest's marks are among the metrics."""
-        phases = self.phases[who]
-        for n in range(self.runs):
-            name = f"bench-phase-{who}-{n}"
-            seen = self.c.log.stat().st_size
-            self.start(who, name)
-            text = self.metrics(name)
-            with self.c.log.open(errors="replace") as log:
-                log.seek(seen)
-                for step, usec in STEP.findall(log.read()):
-                    if not step.startswith("undo"):
-                        phases.setdefault(step, []).append(int(usec) / 1000)
-            for mark, seconds in GUEST_MARK.findall(text) if who == "kata" else ():
-                phases.setdefault(f"  in the guest, {mark} at", []).append(float(seconds) * 1000)
-            self.remove(name)
+    # --- many, and one looked at closely ---
 
-    def floor(self, config):
-        self.start("kata", "bench-cmdline")
+    def at_once(self):
+        """All kinds and numbers in turn, a tenth as often as single starts."""
+        for _ in range(1 + self.runs // 10):
+            for who, numbers in {"runc": (1, 2, 4, 8), **{v.label: v.at_once for v in VARIANTS}}.items():
+                for n in numbers:
+                    progress(f"{n} at once, {who}")
+                    rounds = self.data["at_once"].setdefault(who, {}).setdefault(str(n), [])
+                    rounds.append(many.at_once(self, who, n))
+
+    def pods(self, n):
+        for variant in VARIANTS:
+            if variant.pods and n:
+                progress(f"{n} pods, {variant.label}")
+                self.data["pods_kib"][variant.label] = many.pods(self, variant.label, n)
+
+    def trace(self, who, n):
+        """One start whose shim says at debug how long each step took."""
+        name = f"bench-trace-{who}-{n}"
+        options = self.runtime(who)
+        seen, began = self.c.log.stat().st_size, time.time()
+        with self.talker(options, name) as process:
+            assert process.stdout.read(1) == b"x"
+            ended = time.time()
+            self.remove(name)
+        with self.c.log.open(errors="replace") as log:
+            log.seek(seen)
+            bars = trace(log.read(), name, began, ended)
+        self.data["traces"].setdefault(who, []).append({"ms": (ended - began) * 1000, "bars": bars})
+
+    def floor(self, kernel):
+        self.start(BOOTS, "bench-cmdline")
         try:
             qemu = kata.cmdline(kata.qemu_of("bench-cmdline")[0])
         finally:
             self.remove("bench-cmdline")
-        kernel = re.search(r'^kernel = "(.*)"', config.read_text(), re.MULTILINE).group(1)
         return Floor(self.tmp, qemu, kernel)
 
 
@@ -196,54 +228,99 @@ def progress(text):
     print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def measure(runs, tmp):
+def machine(floor, kernel):
+    """What was measured on: figures of two machines, or of two QEMUs, do not compare."""
+    def version(*command):
+        said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        return re.search(r"\d+\.\d+[.\d]*", said)[0]
+
+    accelerator = floor.command[floor.command.index("-accel") + 1].partition(",")[0]
+    return (f"{os.cpu_count()} processors, {accelerator.upper()}, QEMU {version('qemu-system-x86_64', '--version')}, "
+            f"guests' Linux {kernel_release(kernel)}, "
+            f"containerd {version('containerd', '--version')}, runc {version('runc', '--version')}")
+
+
+def measure_alone(bench, config):
+    """What is measured of one container at a time, all kinds in turn."""
+    kernel = re.search(r'^kernel = "(.*)"', config.read_text(), re.MULTILINE).group(1)
+    floor = bench.floor(kernel)
+    bench.data["machine"] = machine(floor, kernel)
+    for n in range(bench.runs):
+        progress(f"run {n + 1} of {bench.runs}")
+        bench.add(report.TO_FIRST_BYTE, "floor", floor.run())
+        for who in LABELS:
+            bench.first_output(who, n)
+        bench.shim_start("runc", n)
+        bench.shim_start("kata", n)
+        bench.guest_image()
+    for who in LABELS:
+        progress(f"containers that run, {who}")
+        bench.in_running(who)
+        if who in ("runc", BOOTS):
+            bench.further_container(who)
+
+
+def write_configs(tmp, image, loud):
+    """{label: configuration} of all variants; they have their templates."""
+    configs = {}
+    for variant in VARIANTS:
+        path = tmp / f"{variant.label}{'-debug' if loud else ''}.toml"
+        factory = {**variant.factory, "template_path": str(tmp / "templates")}
+        configs[variant.label] = kata.write_config(path, image, {"factory": factory, "runtime": {"enable_debug": loud}})
+        if factory["enable_template"]:
+            kata.make_template(path)
+    return configs
+
+
+def measure(runs, pods, tmp):
+    bench = Bench(runs, tmp)
     image = kata.make_image()
-    factory = {"factory": {"enable_template": True, "auto_build_template": False, "template_path": str(tmp / "templates")}}
-    loud = {"runtime": {"enable_debug": True}}
-    config = kata.write_config(tmp / "configuration.toml", image)
-    debug = kata.write_config(tmp / "debug.toml", image, loud)
-    clone = kata.make_template(kata.write_config(tmp / "clone.toml", image, factory))
-    clone_debug = kata.write_config(tmp / "clone-debug.toml", image, {**factory, **loud})
-    ociimage.busybox(tmp / "busybox.tar", IMAGE)
-    with containerd.Containerd("1", config=config) as c:
-        c.ctr("images", "import", tmp / "busybox.tar")
-        bench = Bench(c, runs, tmp)
-        bench.config = {"clone": clone}
-        floor = bench.floor(config)
+    ociimage.busybox(tmp / "busybox.tar", bench.image)
+    configs = write_configs(tmp, image, False)
+    with containerd.Containerd("1", config=configs[BOOTS]) as c:
+        bench.serve(c, configs)
+        measure_alone(bench, configs[BOOTS])
+        bench.at_once()
+        bench.pods(pods)
+    configs = write_configs(tmp, image, True)
+    with containerd.Containerd("1", config=configs[BOOTS]) as c:
+        bench.serve(c, configs)
         for n in range(runs):
-            progress(f"run {n + 1} of {runs}")
-            bench.add("boot to the first byte, ms", "floor", floor.run())
-            for who in RUNTIMES:
-                bench.first_output(who, n)
-                if who != "clone":
-                    bench.shim_start(who, n)
-            bench.guest_image()
-        for who in RUNTIMES:
-            progress(f"containers that run, {who}")
-            bench.in_running(who)
-            if who != "clone":
-                bench.further_container(who)
-    with containerd.Containerd("1", config=debug) as c:
-        c.ctr("images", "import", tmp / "busybox.tar")
-        bench.c = c
-        bench.config = {"clone": clone_debug}
-        for who in bench.phases:
-            progress(f"phases of a start, {who}")
-            bench.measure_phases(who)
+            progress(f"phases of a start, {n + 1} of {runs}")
+            for who in configs:
+                bench.trace(who, n)
     progress("")
-    return bench
+    return bench.data
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser.add_argument("-n", "--runs", type=int, default=10, help="alternating runs of each (default 10)")
+    parser.add_argument("--pods", type=int, default=20, help="how many run side by side for their memory (default 20)")
+    parser.add_argument("--json", type=pathlib.Path, default=BUILD / "bench.json",
+                        help="where the figures go (default build/bench.json)")
+    parser.add_argument("--from", type=pathlib.Path, dest="read", metavar="JSON",
+                        help="show these figures, measure nothing")
+    parser.add_argument("--page", type=pathlib.Path, metavar="FILE",
+                        help="put the tables into this page (docs/benchmark.md)")
+    return parser.parse_args()
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
-    parser.add_argument("-n", "--runs", type=int, default=10, help="alternating runs of each (default 10)")
-    parser.add_argument("--json", type=pathlib.Path, default=BUILD / "bench.json",
-                        help="where the figures go (default build/bench.json)")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="kata-c-bench-") as tmp:
-        result = report(measure(options.runs, pathlib.Path(tmp)))
-    options.json.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"\nall samples: {options.json}", file=sys.stderr)
+    options = parse_options()
+    if options.read:
+        text = options.read.read_text()
+    else:
+        with tempfile.TemporaryDirectory(prefix="kata-c-bench-") as tmp:
+            text = json.dumps(measure(options.runs, options.pods, pathlib.Path(tmp)), indent=1) + "\n"
+        options.json.write_text(text)
+    data = json.loads(text)
+    tables = report.tables(data)
+    print("\n".join(tables.values()))
+    if options.page:
+        options.page.write_text(report.put_into(options.page.read_text(), tables))
+    if not options.read:
+        print(f"all samples: {options.json}", file=sys.stderr)
 
 
 if __name__ == "__main__":

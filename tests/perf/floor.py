@@ -13,6 +13,11 @@ HERE = pathlib.Path(__file__).resolve().parent
 KEPT_OPTIONS = ("-machine", "-accel", "-cpu", "-m", "-smp", "-object", "-append", "-global", "-numa")
 
 
+def kernel_release(kernel):
+    """What a bzImage says of itself."""
+    return re.search(rb"\b(\d+\.\d+\.\d+\S*-\S+) \(", pathlib.Path(kernel).read_bytes())[1].decode()
+
+
 class Floor:
     """qemu: the command line of a sandbox's QEMU; kernel: the file it boots; tmp: where to work."""
 
@@ -23,8 +28,7 @@ class Floor:
                 self.command += [option, value]
         subprocess.run(["gcc", "-O2", "-static", "-o", tmp / "floor", HERE / "floor.c"], check=True)
         files = {"dev": None, "m": None, "init": (tmp / "floor").read_bytes()}
-        release = re.search(rb"\b(\d+\.\d+\.\d+\S*-\S+) \(", pathlib.Path(kernel).read_bytes())
-        depends = subprocess.run(["modprobe", "-S", release.group(1).decode(), "-a", "--show-depends", "virtio_pci",
+        depends = subprocess.run(["modprobe", "-S", kernel_release(kernel), "-a", "--show-depends", "virtio_pci",
                                   "virtio_console"], capture_output=True, text=True, check=True).stdout
         modules = list(dict.fromkeys(re.findall(r"^insmod (\S+)", depends, re.MULTILINE)))
         for i, module in enumerate(modules):

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ways in which kata starts a sandbox: each is measured beside runc, has a column, a colour and a value to reach."""
+
+import typing
+
+
+class Variant(typing.NamedTuple):
+    label: str
+    factory: dict  # keys of [factory]
+    limit: str  # of "run to first output", in words, and as a function of the medians of the floor and of runc
+    reach: typing.Callable
+    at_once: tuple = (1, 2, 4, 8)  # how many begin together
+    pods: bool = True  # the memory of many is measured
+    ready: typing.Callable = lambda config: True  # there is all that it starts from; before every start it is waited for
+
+
+def templates(**keys):
+    return {"enable_template": True, "auto_build_template": False, **keys}
+
+
+VARIANTS = (
+    Variant("cold", {"enable_template": False}, "<= 1.3 x floor + runc", lambda floor, runc: 1.3 * floor + runc,
+            at_once=(1, 2, 4), pods=False),
+    Variant("clone", templates(), "<= runc + 450 ms", lambda floor, runc: runc + 450),
+)
+BOOTS = VARIANTS[0].label  # what does not depend on how the sandbox has started is measured in one of these
+LABELS = ("runc", *(v.label for v in VARIANTS))
