@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmark: kata beside runc and beside the floor, alternating in one run: percentiles, medians and ratios.
+"""The benchmark: kata beside runc and beside the floor, alternating in one run: percentiles, medians, ratios and pictures.
 
 The floor is the same kernel, machine, memory and command line booted with floor.c as init. "cold" is kata with sandboxes
 that boot, "clone" with sandboxes that are restored from a template, "kata" what does not depend on that.
@@ -19,6 +19,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 # pylint: disable=wrong-import-position
+import charts
 import containerd
 import kata
 import many
@@ -301,6 +302,7 @@ def parse_options():
                         help="where the figures go (default build/bench.json)")
     parser.add_argument("--from", type=pathlib.Path, dest="read", metavar="JSON",
                         help="show these figures, measure nothing")
+    parser.add_argument("--pictures", type=pathlib.Path, metavar="FOLDER", help="draw pictures (SVG) into this folder")
     parser.add_argument("--page", type=pathlib.Path, metavar="FILE",
                         help="put the tables into this page (docs/benchmark.md)")
     return parser.parse_args()
@@ -317,6 +319,10 @@ def main():
     data = json.loads(text)
     tables = report.tables(data)
     print("\n".join(tables.values()))
+    if options.pictures:
+        options.pictures.mkdir(parents=True, exist_ok=True)
+        for name, picture in charts.pictures(data).items():
+            (options.pictures / name).write_text(picture)
     if options.page:
         options.page.write_text(report.put_into(options.page.read_text(), tables))
     if not options.read:
