@@ -235,8 +235,8 @@ def machine(floor, kernel):
         said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
         return re.search(r"\d+\.\d+[.\d]*", said)[0]
 
-    accelerator = floor.command[floor.command.index("-accel") + 1].partition(",")[0]
-    return (f"{os.cpu_count()} processors, {accelerator.upper()}, QEMU {version('qemu-system-x86_64', '--version')}, "
+    how = {"kvm": "KVM", "tcg": "emulated (TCG)"}[floor.command[floor.command.index("-accel") + 1].partition(",")[0]]
+    return (f"{os.cpu_count()} processors, {how}, QEMU {version('qemu-system-x86_64', '--version')}, "
             f"guests' Linux {kernel_release(kernel)}, "
             f"containerd {version('containerd', '--version')}, runc {version('runc', '--version')}")
 

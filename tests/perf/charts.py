@@ -136,7 +136,7 @@ def _timeline_bar(p, x, y, name, begin, end, kind):
 # --- memory ---
 
 def memory(data):
-    """A column for each pod, of its programs; the dashed line is a pod that boots."""
+    """A column for each pod, of its programs; the dashed line is one that boots, alone."""
     pods = data["pods_kib"]
     total = "; ".join(f"{len(each)} {who} pods: {sum(pod_totals(each)) / 1024:.0f} MiB in all, "
                       f"{sum(pod_totals(each)) / 1024 / len(each):.0f} MiB each" for who, each in pods.items())
@@ -158,7 +158,7 @@ def memory(data):
             place += step
         place += step
     p.line(90, y(boots), 830, y(boots), "mark dashed")
-    p.text(830, y(boots) - 6, f"a pod that boots: {boots:.0f} MiB", "tick", "end")
+    p.text(830, y(boots) - 6, f"one pod that boots: {boots:.0f} MiB", "tick", "end")
     p.text(460, 386, "each column is a pod of one idle container", "note", "middle")
     return p
 
