@@ -78,6 +78,23 @@ struct config *config_copy(const struct config *config)
 	return copy;
 }
 
+bool config_equal(const struct config *a, const struct config *b)
+{
+	if (!streq(a->file, b->file))
+		return false;
+	for (const struct key *key = key_next(NULL); key; key = key_next(key)) {
+		_cleanup_(freep) char *in_a = NULL, *in_b = NULL;
+
+		if (key->status != KEY_SERVED)
+			continue;
+		in_a = key_format(a, key);
+		in_b = key_format(b, key);
+		if (!streq(in_a, in_b))
+			return false;
+	}
+	return true;
+}
+
 struct config *config_ref(struct config *config)
 {
 	config->refs++;

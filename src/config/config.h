@@ -106,6 +106,7 @@ struct config_runtime {
 struct config_factory {
 	bool enable_template;
 	bool auto_build_template;
+	uint32_t spares;
 	char *template_path;
 };
 
@@ -131,6 +132,11 @@ extern const char *const config_search_path[];
  * does not exist is -ENOENT. *ret is the caller's; free with config_free.
  */
 int config_load(const char *path, struct config **ret, struct err *err);
+/* config_find: the file that config_load(path) reads, with symbolic links followed, the caller's;
+ * *ret NULL: none, the defaults hold. */
+int config_find(const char *path, char **ret, struct err *err);
+/* config_equal: both come from the same file, and no key has different values. */
+bool config_equal(const struct config *a, const struct config *b);
 /* config_default: the built-in defaults; never fails. */
 struct config *config_default(void);
 /* config_copy: an independent copy, for a sandbox that applies annotations. */

@@ -214,6 +214,13 @@ const struct key keys_factory[] = {
 		.doc = "Make a missing saved machine in the background when a sandbox has found none: one at "
 		       "a time, with the lowest priority. If that fails, another attempt is made after an "
 		       "hour. This key is not one of Kata's."),
+	FACTORY(spares, KEY_UINT, "0", .max = 64,
+		.doc = "Virtual machines that are kept ready, with shared folders and an agent that has "
+		       "run a process: a pod that finds one need neither boot nor be restored. Each "
+		       "takes the memory of an idle sandbox, and is given up where memory runs short. The "
+		       "first sandbox of a host has them made, each one that is taken is replaced in "
+		       "the background with the lowest priority. A pod whose annotations change this "
+		       "configuration takes none. This key is not one of Kata's."),
 	FACTORY(template_path, KEY_PATH, "\"/run/vc/vm/template\"",
 		.doc = "The folder for saved virtual machines, best on a file system in memory."),
 };

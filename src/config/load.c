@@ -154,8 +154,7 @@ static int apply_dropins(struct config *config, const char *file, struct err *er
 	return 0;
 }
 
-/* The file to load, with symbolic links followed; *ret NULL: none, the defaults hold. */
-static int find_file(const char *path, char **ret, struct err *err)
+int config_find(const char *path, char **ret, struct err *err)
 {
 	_cleanup_(freep) char *own = NULL;
 	const char *wanted = path ? path : getenv("KATA_CONF_FILE");
@@ -183,7 +182,7 @@ int config_load(const char *path, struct config **ret, struct err *err)
 	char *file;
 	int r;
 
-	r = find_file(path, &file, err);
+	r = config_find(path, &file, err);
 	if (r < 0)
 		return r;
 	if (file) {
