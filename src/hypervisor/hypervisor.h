@@ -157,6 +157,12 @@ int vm_fingerprint(const struct vm *vm, char ret[VM_FINGERPRINT_SIZE], struct er
 int vm_set_memory(struct vm *vm, int fd, bool restored, struct err *err);
 int vm_save(struct vm *vm, int state_fd, struct err *err);
 int vm_load(struct vm *vm, int state_fd, struct err *err);
+/* vm_move: give run_dir another name, on the same file system; what is there under it is an error.
+ */
+int vm_move(struct vm *vm, const char *run_dir, struct err *err);
+/* vm_is_current: the program and the files that it was made from are still those that its
+ * configuration names: none was replaced since vm_new(). */
+bool vm_is_current(const struct vm *vm);
 void vm_get_pids(const struct vm *vm, struct vm_pids *ret);
 /* vm_alive: QEMU runs. vm_progress: a counter that grows as long as the guest shows signs of life
  * (console output, a vCPU that runs or would run if the host had a processor for it), so that a
@@ -169,5 +175,5 @@ enum vm_accel vm_accelerator(const struct vm *vm);
  */
 const char *vm_console_tail(struct vm *vm);
 /* vm_cleanup: what vm_free does for a VM whose owner crashed: kill the QEMU of run_dir (by its pid
- * file and name), remove run_dir. Does not need a loop. */
+ * file and its name, which is that of vm_config.id), remove run_dir. Does not need a loop. */
 int vm_cleanup(const char *run_dir, const char *id, struct err *err);

@@ -10,10 +10,13 @@
 
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "base/parse.h"
 #include "base/str.h"
 
 /* include/linux/sched.h; proc(5) points there for the meaning of field 9. */
 #define PF_EXITING 0x4
+
+#define CHILDREN_MAX 256 /* of one process; its threads */
 
 static void proc_path(char out[64], pid_t pid, const char *name)
 {
@@ -146,4 +149,54 @@ int proc_fds(pid_t pid)
 		n += d->d_name[0] != '.';
 	/* Our own look at our own folder is one of them. */
 	return pid ? n : n - 1;
+}
+
+size_t proc_threads(pid_t pid, pid_t *ret, size_t max)
+{
+	_cleanup_(closedirp) DIR *dir = NULL;
+	struct dirent *entry;
+	char path[64];
+	size_t n = 0;
+
+	proc_path(path, pid, "task");
+	dir = opendir(path);
+	while (dir && n < max && (entry = readdir(dir))) {
+		uint32_t thread;
+
+		if (parse_u32(entry->d_name, &thread) == 0)
+			ret[n++] = (pid_t)thread;
+	}
+	return n;
+}
+
+/* Of one thread: the kernel notes with each child which one has started it. */
+static size_t add_children(pid_t pid, pid_t thread, pid_t *ret, size_t max)
+{
+	_cleanup_(freep) char *text = NULL;
+	uint64_t numbers[CHILDREN_MAX];
+	char path[64], name[40];
+	size_t n;
+
+	snprintf(name, sizeof(name), "task/%d/children", thread);
+	proc_path(path, pid, name);
+	if (fs_read(path, PROC_FILE_MAX, &text, NULL) < 0)
+		return 0;
+	n = proc_numbers(text, numbers, MIN(max, (size_t)CHILDREN_MAX));
+	for (size_t i = 0; i < n; i++)
+		ret[i] = (pid_t)numbers[i];
+	return n;
+}
+
+size_t proc_descendants(pid_t pid, pid_t *ret, size_t max)
+{
+	size_t n = 0;
+
+	for (size_t next = 0; next <= n; next++) {
+		pid_t parent = next ? ret[next - 1] : pid, threads[CHILDREN_MAX];
+		size_t n_threads = proc_threads(parent, threads, ARRAY_SIZE(threads));
+
+		for (size_t i = 0; i < n_threads; i++)
+			n += add_children(parent, threads[i], ret + n, max - n);
+	}
+	return n;
 }

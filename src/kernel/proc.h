@@ -36,5 +36,9 @@ void proc_pairs_parse(char *text, proc_pair_fn fn, void *arg);
 /* proc_numbers: up to `max` numbers of the line at `at`, separated by blanks, into values. Returns
  * how many. */
 size_t proc_numbers(const char *at, uint64_t *values, size_t max);
+/* proc_threads: up to `max` threads of a process. proc_descendants: up to `max` processes that it
+ * has started, or these, and so on. Both return how many, 0 when /proc does not say. */
+size_t proc_threads(pid_t pid, pid_t *ret, size_t max);
+size_t proc_descendants(pid_t pid, pid_t *ret, size_t max);
 /* proc_fds: how many descriptors a process has open, or -errno. */
 int proc_fds(pid_t pid);

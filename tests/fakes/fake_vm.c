@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -328,6 +329,20 @@ const char *vm_console_tail(struct vm *vm)
 {
 	(void)vm;
 	return "fake: last line of the console";
+}
+
+int vm_move(struct vm *vm, const char *run_dir, struct err *err)
+{
+	if (rename(vm->run_dir, run_dir) < 0)
+		return err_set(err, -errno, "rename %s to %s", vm->run_dir, run_dir);
+	free(vm->run_dir);
+	vm->run_dir = xstrdup(run_dir);
+	return note("vm_move", err);
+}
+
+bool vm_is_current(_unused_ const struct vm *vm)
+{
+	return !fake_vm_plan.replaced;
 }
 
 int vm_cleanup(const char *run_dir, const char *id, struct err *err)

@@ -18,6 +18,7 @@ struct fake_vm_plan {
 	const char *fail_once;    /* the same, the first time only */
 	bool no_agent;            /* nobody listens in the guest … */
 	uint64_t dies_after_usec; /* … and it ends after that; 0: it lives */
+	bool replaced;            /* its files are others by now */
 	bool vhost_vsock;         /* the host has /dev/vhost-vsock … */
 	int set_cid_error;        /* … which answers this to a context id … */
 	unsigned int n_set_cid;   /* … so often */

@@ -2,6 +2,7 @@
 #include "hypervisor/qemu/qemu.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -142,6 +143,9 @@ int vm_new(struct loop *loop, const struct vm_config *config, const struct vm_li
 		vm->listener = *listener;
 	config_copy(&vm->config, config);
 	machine_clamp(&vm->config, accel);
+	r = snapshot_identify(&vm->config, vm->files, err);
+	if (r < 0)
+		return r;
 	vm->block = (struct block_settings){
 		.scsi = !streq(vm->config.block_device_driver, "virtio-blk"),
 		.aio = process_aio(vm->config.block_device_aio),
@@ -207,6 +211,15 @@ void vm_free(struct vm *vm)
 	vm->freed = true;
 	vm_enter(vm);
 	vm_leave(vm);
+}
+
+int vm_move(struct vm *vm, const char *run_dir, struct err *err)
+{
+	if (renameat2(AT_FDCWD, vm->config.run_dir, AT_FDCWD, run_dir, RENAME_NOREPLACE) < 0)
+		return err_set(err, -errno, "rename %s to %s", vm->config.run_dir, run_dir);
+	free((void *)vm->config.run_dir);
+	vm->config.run_dir = xstrdup(run_dir);
+	return 0;
 }
 
 /* --- the end --- */

@@ -3,6 +3,7 @@
 
 /* What the files of this folder share: the VM. */
 
+#include "base/sha256.h"
 #include "base/str.h"
 #include "hypervisor/hypervisor.h"
 #include "hypervisor/qemu/devices.h"
@@ -42,7 +43,8 @@ struct vm {
 	uint8_t scsi_used[QEMU_SCSI_MAX / 8];
 	struct list devices;
 	int memory_fd; /* the guest's memory, until QEMU has it; -1: QEMU makes its own */
-	bool restored; /* it does not boot, it is loaded … */
+	uint8_t files[SHA256_SIZE];     /* what the files of `config` were (snapshot.c) */
+	bool restored;                  /* it does not boot, it is loaded … */
 	enum migration migration;       /* … and how far that, or a save, is */
 	uint64_t qmp_usec, unplug_usec; /* how long QEMU and the guest may take */
 	int next_child_fd;
@@ -89,3 +91,5 @@ int vm_refresh_vcpus(struct vm *vm, struct err *err);
 void hotplug_on_event(struct vm *vm, const char *name, json_t *data);
 /* snapshot.c: MIGRATION. */
 void snapshot_on_event(struct vm *vm, const char *name, json_t *data);
+/* snapshot_identify: a digest of what the program and the files of `config` are now. */
+int snapshot_identify(const struct vm_config *config, uint8_t ret[SHA256_SIZE], struct err *err);

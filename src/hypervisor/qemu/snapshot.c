@@ -62,10 +62,37 @@ static void add_processor(struct sha256 *sum)
 	}
 }
 
+static int add_files(struct sha256 *sum, const struct vm_config *c, struct err *err)
+{
+	const char *files[] = {c->hypervisor_path, c->kernel, c->initrd, c->image, c->firmware};
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(files); i++)
+		r = add_file(sum, files[i], err);
+	return r;
+}
+
+int snapshot_identify(const struct vm_config *config, uint8_t ret[SHA256_SIZE], struct err *err)
+{
+	struct sha256 sum;
+	int r;
+
+	sha256_init(&sum);
+	r = add_files(&sum, config, err);
+	sha256_end(&sum, ret);
+	return r;
+}
+
+bool vm_is_current(const struct vm *vm)
+{
+	uint8_t now[SHA256_SIZE];
+
+	return snapshot_identify(&vm->config, now, NULL) == 0 &&
+	       memcmp(now, vm->files, sizeof(now)) == 0;
+}
+
 int vm_fingerprint(const struct vm *vm, char ret[VM_FINGERPRINT_SIZE], struct err *err)
 {
-	const char *files[] = {vm->config.hypervisor_path, vm->config.kernel, vm->config.initrd,
-			       vm->config.image, vm->config.firmware};
 	_cleanup_(strv_fini) struct strv args = {0};
 	uint8_t digest[SHA256_SIZE];
 	struct sha256 sum;
@@ -76,8 +103,8 @@ int vm_fingerprint(const struct vm *vm, char ret[VM_FINGERPRINT_SIZE], struct er
 	r = process_args(vm, "", "", "", &args, err);
 	for (size_t i = 0; i < args.n; i++)
 		add_text(&sum, args.v[i]);
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(files); i++)
-		r = add_file(&sum, files[i], err);
+	if (r == 0)
+		r = add_files(&sum, &vm->config, err);
 	if (r < 0)
 		return r;
 	if (vm->accel == VM_ACCEL_KVM)
