@@ -31,7 +31,7 @@
 
 /* --- the state directory --- */
 
-static int make_state(void *context, struct err *err)
+int boot_make_state(void *context, struct err *err)
 {
 	struct sandbox *s = context;
 	struct persist left;
@@ -61,6 +61,7 @@ static void remove_state(void *context)
 	else if (s->claimed)
 		persist_remove(s->id);
 	s->claimed = false;
+	boot_forget_former(s);
 }
 
 /* --- the control group --- */
@@ -99,29 +100,26 @@ static void on_vm_exited(struct vm *vm, const char *reason, void *arg)
 	sandbox_die(arg, reason);
 }
 
-/*
- * Whole CPUs and MiB to begin with. With static_sandbox_resource_mgmt the pod's limits, which
- * containerd tells in advance, are added at once instead of being hot-plugged.
- */
-static int choose_size(struct sandbox *s, struct err *err)
+int boot_choose_size(const struct config *config, const Grpc__Spec *spec, uint32_t *ret_vcpus,
+		     uint64_t *ret_memory_mib, struct err *err)
 {
-	const struct config_hypervisor *h = &s->config->hypervisor;
+	const struct config_hypervisor *h = &config->hypervisor;
 	struct oci_sandbox_size size = {0};
+	uint32_t vcpus = (uint32_t)(h->default_vcpus + 0.999);
+	uint64_t memory_mib = h->default_memory;
 	int r = 0;
 
-	if (s->config->runtime.static_sandbox_resource_mgmt && s->spec)
-		r = oci_sandbox_size(s->spec, &size, err);
+	if (config->runtime.static_sandbox_resource_mgmt && spec)
+		r = oci_sandbox_size(spec, &size, err);
 	if (r < 0)
 		return r;
-	s->vcpus = (uint32_t)(h->default_vcpus + 0.999);
-	s->memory_mib = h->default_memory;
 	if (size.cpu_quota > 0 && size.cpu_period > 0)
-		s->vcpus += (uint32_t)(((uint64_t)size.cpu_quota + size.cpu_period - 1) /
-				       size.cpu_period);
+		vcpus += (uint32_t)(((uint64_t)size.cpu_quota + size.cpu_period - 1) /
+				    size.cpu_period);
 	if (size.memory > 0)
-		s->memory_mib += (uint64_t)size.memory >> 20;
-	s->vcpus = MIN(s->vcpus, MAX(h->default_maxvcpus, 1U));
-	s->memory_mib = MIN(s->memory_mib, h->default_maxmemory);
+		memory_mib += (uint64_t)size.memory >> 20;
+	*ret_vcpus = MIN(vcpus, MAX(h->default_maxvcpus, 1U));
+	*ret_memory_mib = MIN(memory_mib, h->default_maxmemory);
 	return 0;
 }
 
@@ -190,7 +188,7 @@ static int prepare_vm(void *context, struct err *err)
 	struct vm_config config;
 	int r;
 
-	r = choose_size(s, err);
+	r = boot_choose_size(s->config, s->spec, &s->vcpus, &s->memory_mib, err);
 	if (r < 0)
 		return r;
 	fill_vm_config(s, run_dir, params, &config);
@@ -209,7 +207,7 @@ static void forget_vm(void *context)
 	s->agent_fd = fd_close(s->agent_fd);
 	if (s->loop)
 		vm_free(TAKE_PTR(s->vm));
-	else if (vm_cleanup(run_dir, s->id, &err) < 0)
+	else if (vm_cleanup(run_dir, *s->disk.vm_name ? s->disk.vm_name : s->id, &err) < 0)
 		log_warn("%s", err_text(&err));
 }
 
@@ -243,6 +241,11 @@ static int add_devices(struct sandbox *s, struct err *err)
 		return 0;
 	r = boot_attach_share(s, err);
 	return r < 0 ? r : boot_attach_network(s, err);
+}
+
+static int plug_network(void *context, struct err *err)
+{
+	return boot_attach_network(context, err);
 }
 
 static int run_vm(struct sandbox *s, struct err *err)
@@ -294,9 +297,10 @@ static void stop_vm(void *context)
 
 static const struct step steps[] = {
 	/* The undo of a leftover has a limit of its own. */
-	{"make the state directory", make_state, remove_state, 0},
+	{"make the state directory", boot_make_state, remove_state, 0},
 	{"join the sandbox's control group", join_cgroup, leave_cgroup, GROUP_TIMEOUT},
 	{"prepare the shared directory", boot_open_share, boot_close_share, SHORT_TIMEOUT},
+	{"mount what every sandbox sees", boot_bind_mounts, boot_unbind_mounts, SHORT_TIMEOUT},
 	{"choose the channel to the agent", boot_choose_channel, boot_drop_channel, SHORT_TIMEOUT},
 	{"prepare the virtual machine", prepare_vm, forget_vm, SHORT_TIMEOUT},
 	{"look for a template", boot_find_template, boot_drop_template, START_TIMEOUT},
@@ -316,7 +320,7 @@ static const struct step steps[] = {
 
 /* A VM that nobody's containers run in: it is to be saved (template_build.c). */
 static const struct step save_steps[] = {
-	{"make the state directory", make_state, remove_state, 0},
+	{"make the state directory", boot_make_state, remove_state, 0},
 	{"join the sandbox's control group", join_cgroup, leave_cgroup, GROUP_TIMEOUT},
 	{"choose the channel to the agent", boot_choose_channel, boot_drop_channel, SHORT_TIMEOUT},
 	{"prepare the virtual machine", prepare_vm, forget_vm, SHORT_TIMEOUT},
@@ -325,9 +329,9 @@ static const struct step save_steps[] = {
 	{"reach the agent", boot_dial_agent, boot_hang_up, 0},
 };
 
-/* A clone of a template that is not published yet: whether containers can run in it. */
-static const struct step try_steps[] = {
-	{"make the state directory", make_state, remove_state, 0},
+/* A VM that waits for a pod that is not known yet, a spare … */
+static const struct step spare_steps[] = {
+	{"make the state directory", boot_make_state, remove_state, 0},
 	{"join the sandbox's control group", join_cgroup, leave_cgroup, GROUP_TIMEOUT},
 	{"prepare the shared directory", boot_open_share, boot_close_share, SHORT_TIMEOUT},
 	{"choose the channel to the agent", boot_choose_channel, boot_drop_channel, SHORT_TIMEOUT},
@@ -340,13 +344,28 @@ static const struct step try_steps[] = {
 	{"warm the guest up", boot_warm_up, NULL, 0},
 };
 
-static const struct {
+/* … and what is left to be done when its pod comes. Its undo is that of the whole boot. */
+static const struct step pod_steps[] = {
+	{"take the pod's name", boot_take_name, NULL, SHORT_TIMEOUT},
+	{"move to the sandbox's control group", boot_move_cgroup, NULL, GROUP_TIMEOUT},
+	{"mount what every sandbox sees", boot_bind_mounts, NULL, SHORT_TIMEOUT},
+	{"join the pod's network", boot_open_network, NULL, NETWORK_TIMEOUT},
+	{"offer the debug console", open_debug_console, NULL, SHORT_TIMEOUT},
+	{"plug the pod's network in", plug_network, NULL, START_TIMEOUT},
+	{"take the pod's loopback", boot_open_port_forward, NULL, NETWORK_TIMEOUT},
+	{"make the clone its own", boot_freshen, NULL, 0},
+	{"create the sandbox in the guest", boot_create_in_guest, NULL, 0},
+	{"configure the guest's network", boot_tell_network, NULL, 0},
+	{"forward the pod's loopback", boot_start_port_forward, NULL, SHORT_TIMEOUT},
+};
+
+static const struct table {
 	const struct step *steps;
 	size_t n;
 } tables[] = {
 	[SANDBOX_OF_POD] = {steps, ARRAY_SIZE(steps)},
 	[SANDBOX_TO_SAVE] = {save_steps, ARRAY_SIZE(save_steps)},
-	[SANDBOX_TO_TRY] = {try_steps, ARRAY_SIZE(try_steps)},
+	[SANDBOX_TO_WAIT] = {spare_steps, ARRAY_SIZE(spare_steps)},
 };
 
 /* A broken connection is the first sign of an ended VM; why it ended is told in a moment. */
@@ -392,20 +411,23 @@ static void begin_again(struct sandbox *s, struct err *err)
 	agent_free(TAKE_PTR(s->agent));
 }
 
-static int run_table(struct sandbox *s, struct err *err)
+static int run_table(const struct table *table, struct sandbox *s, struct err *err)
 {
-	return steps_run(tables[s->purpose].steps, tables[s->purpose].n, s, &s->deadline, explain,
-			 err);
+	return steps_run(table->steps, table->n, s, &s->deadline, explain, err);
 }
 
 int boot_run(struct sandbox *s, struct err *err)
 {
-	int r = run_table(s, err);
+	static const struct table of_spare = {pod_steps, ARRAY_SIZE(pod_steps)};
+	const struct table *table = s->former ? &of_spare : &tables[s->purpose];
+	int r = run_table(table, s, err);
 
+	if (r < 0 && s->former)
+		boot_undo(s);
 	if (r >= 0 || !boot_may_boot_instead(s, err))
 		return r;
 	begin_again(s, err);
-	return run_table(s, err);
+	return run_table(table, s, err);
 }
 
 void boot_undo(struct sandbox *s)

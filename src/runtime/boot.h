@@ -20,6 +20,17 @@ static inline uint64_t boot_guest_patience(uint64_t boot_usec)
 /* The virtio-serial port of the agent, where there is no vhost-vsock. */
 #define BOOT_AGENT_PORT "org.kata-containers.agent.0"
 
+/* boot_make_state: the folder of the state file is ours from now on, and what was left there is
+ * removed. */
+int boot_make_state(void *context, struct err *err);
+/*
+ * boot_choose_size: whole CPUs and MiB to begin with. With static_sandbox_resource_mgmt the pod's
+ * limits, which containerd tells in advance, are added at once instead of being hot-plugged. spec
+ * may be NULL.
+ */
+int boot_choose_size(const struct config *config, const Grpc__Spec *spec, uint32_t *ret_vcpus,
+		     uint64_t *ret_memory_mib, struct err *err);
+
 /* boot_choose_channel: vsock or serial port; never fails. boot_drop_channel: its undo.
  * boot_add_channel: give the VM, before it starts, the device that was chosen. */
 int boot_choose_channel(void *context, struct err *err);
@@ -56,6 +67,9 @@ int boot_start_port_forward(void *context, struct err *err);
 /* boot_open_share: the folders that the guest will see. boot_close_share: its undo. */
 int boot_open_share(void *context, struct err *err);
 void boot_close_share(void *context);
+/* boot_bind_mounts: sandbox_bind_mounts of the configuration. boot_unbind_mounts: its undo. */
+int boot_bind_mounts(void *context, struct err *err);
+void boot_unbind_mounts(void *context);
 /* boot_start_virtiofsd: what serves them. boot_stop_virtiofsd: its undo. boot_attach_share: the
  * VM's devices for them. */
 int boot_start_virtiofsd(void *context, struct err *err);
@@ -80,6 +94,15 @@ void boot_forget_memory(void *context);
 /* boot_may_boot_instead: after a failure of a sandbox that was to be restored, and its undo:
  * whether to boot it. The reason is logged, and a template that was still on trial removed. */
 bool boot_may_boot_instead(struct sandbox *s, const struct err *err);
+
+/*
+ * A spare that becomes a pod's sandbox (boot_spare.c). boot_take_name: its folders get the name of
+ * the sandbox, and its processes the priority of this one. boot_move_cgroup: they move to the
+ * pod's control group. boot_forget_former: what is on disk under the spare's own name.
+ */
+int boot_take_name(void *context, struct err *err);
+int boot_move_cgroup(void *context, struct err *err);
+void boot_forget_former(struct sandbox *s);
 
 /* boot_is_broken: the guest, or what serves it, does not answer any more. */
 static inline bool boot_is_broken(const struct sandbox *s)

@@ -145,7 +145,7 @@ static void on_agent_closed(void *arg, const char *reason)
 	struct sandbox *s = arg;
 
 	log_debug("the agent's connection: %s", reason);
-	if (s->state == SANDBOX_RUNNING || s->state == SANDBOX_BOOTING)
+	if (s->state == SANDBOX_RUNNING || s->state == SANDBOX_SPARE || s->state == SANDBOX_BOOTING)
 		loop_timer_set(s->loop, &s->grace, clock_after(300 * USEC_PER_MSEC), on_grace);
 }
 

@@ -16,11 +16,12 @@
 /* --- the folders --- */
 
 /* What the configuration wants every sandbox to see: "/path", "/path:ro" or "/path:rw". */
-static int add_bind_mounts(struct sandbox *s, struct err *err)
+int boot_bind_mounts(void *context, struct err *err)
 {
+	struct sandbox *s = context;
 	const struct strv *wanted = &s->config->runtime.sandbox_bind_mounts;
 
-	for (size_t i = 0; i < wanted->n; i++) {
+	for (size_t i = 0; s->share.n_views && i < wanted->n; i++) {
 		_cleanup_(freep) char *source = xstrdup(wanted->v[i]), *name = NULL;
 		bool writable = str_has_suffix(source, ":rw");
 
@@ -36,15 +37,18 @@ static int add_bind_mounts(struct sandbox *s, struct err *err)
 	return host_mounts_apply(&s->bind_mounts, s->deadline, err);
 }
 
+void boot_unbind_mounts(void *context)
+{
+	struct sandbox *s = context;
+
+	host_mounts_fini(&s->bind_mounts);
+}
+
 int boot_open_share(void *context, struct err *err)
 {
 	struct sandbox *s = context;
-	int r;
 
-	if (!s->share.n_views)
-		return 0;
-	r = share_open(&s->share, s->deadline, err);
-	return r < 0 ? r : add_bind_mounts(s, err);
+	return s->share.n_views ? share_open(&s->share, s->deadline, err) : 0;
 }
 
 void boot_close_share(void *context)
@@ -52,7 +56,6 @@ void boot_close_share(void *context)
 	struct sandbox *s = context;
 	_cleanup_err_ struct err err = {0};
 
-	host_mounts_fini(&s->bind_mounts);
 	if (share_close(&s->share, &err) < 0)
 		log_warn("%s", err_text(&err));
 }

@@ -262,7 +262,8 @@ int boot_freshen(void *context, struct err *err)
 	uint64_t now;
 	int r;
 
-	if (!s->restore)
+	/* A spare has waited, and its host may have slept. */
+	if (!s->restore && !s->former)
 		return 0;
 	if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
 		return err_setx(err, -EIO, "no random numbers for the guest");

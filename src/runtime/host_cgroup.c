@@ -238,6 +238,48 @@ int host_cgroup_join(const struct host_cgroup *cgroup, uint64_t deadline, struct
 	return r < 0 ? err_set(err, r, "join the sandbox's control group") : 0;
 }
 
+struct move {
+	struct job job; /* of this process, which goes first */
+	const struct host_cgroup *from;
+	const pid_t *pids;
+	size_t n_pids;
+};
+
+static void move_all(const struct move *m, const char *dir)
+{
+	for (size_t i = 0; i < m->n_pids; i++)
+		(void)move_to(dir, m->pids[i]);
+	/* This child is in the old group as well. */
+	(void)move_to(dir, getpid());
+}
+
+static int move_in_child(void *arg, void *reply)
+{
+	const struct move *m = arg;
+	int r = join_in_child((void *)&m->job, reply);
+
+	for (size_t i = 0; i < m->job.cgroup->dirs.n; i++)
+		move_all(m, m->job.cgroup->dirs.v[i]);
+	for (size_t i = 0; i < m->from->dirs.n; i++)
+		if (rmdir(m->from->dirs.v[i]) < 0 && errno != ENOENT)
+			log_debug("remove control group %s: %s", m->from->dirs.v[i],
+				  strerror(errno));
+	return r;
+}
+
+int host_cgroup_move(const struct host_cgroup *from, struct host_cgroup *to, const pid_t *pids,
+		     size_t n_pids, uint64_t deadline, struct err *err)
+{
+	struct move move = {{getpid(), to, deadline}, from, pids, n_pids};
+	int r;
+
+	strv_fini(&to->home);
+	for (size_t i = 0; i < from->home.n; i++)
+		strv_add(&to->home, from->home.v[i]);
+	r = blocking_run(move_in_child, &move, NULL, 0, deadline);
+	return r < 0 ? err_set(err, r, "join the sandbox's control group") : 0;
+}
+
 const char *host_cgroup_out_of_memory(const struct host_cgroup *cgroup)
 {
 	/* Of version 2 and 1; the other hierarchies have neither. */

@@ -70,8 +70,9 @@ struct container {
 
 struct restore;
 
-/* What a sandbox is for: a pod's containers; a template, or the trial of one (template_build.h). */
-enum sandbox_purpose { SANDBOX_OF_POD, SANDBOX_TO_SAVE, SANDBOX_TO_TRY };
+/* What a sandbox is for: a pod's containers, a template (template_build.h), or a pod that is not
+ * known yet (a spare; also the trial of a template). */
+enum sandbox_purpose { SANDBOX_OF_POD, SANDBOX_TO_SAVE, SANDBOX_TO_WAIT };
 
 struct sandbox {
 	struct loop *loop;     /* NULL: rebuilt from disk, by sandbox_cleanup() */
@@ -80,6 +81,8 @@ struct sandbox {
 	enum sandbox_state state;
 	char *reason; /* why it is dead */
 	char *id, *netns;
+	char *former;           /* the id that it had as a spare; NULL: it was none */
+	bool former_gone;       /* nothing has that name any more */
 	const Grpc__Spec *spec; /* during the boot */
 	uint64_t started_at, deadline;
 	uint64_t patience; /* µs that a call of the boot may take, see boot.h */
@@ -148,6 +151,7 @@ void sandbox_die(struct sandbox *s, const char *reason);
 enum sandbox_event {
 	SANDBOX_BOOT,
 	SANDBOX_UP,
+	SANDBOX_WAIT, /* it is up, as a spare */
 	SANDBOX_FAIL,
 	SANDBOX_DIE,
 	SANDBOX_STOP,

@@ -33,6 +33,7 @@ static const struct {
 	{"config_file", offsetof(struct persist, config_file), false},
 	{"owner", offsetof(struct persist, owner), true},
 	{"socket", offsetof(struct persist, socket), true},
+	{"vm_name", offsetof(struct persist, vm_name), true},
 };
 
 static const struct {

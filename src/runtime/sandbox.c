@@ -13,11 +13,11 @@
 #include "runtime/port_forward.h"
 
 /*
- * How it works: a sandbox is in one of six states, and the table below answers every event in every
- * one of them. The boot and its undo are in boot.c. Death, the end of the VM, of virtiofsd or of
- * the agent that nobody asked for, can come at any moment, from any callback: it closes the agent's
- * connection, so that whoever waits for an answer gets -ESHUTDOWN, ends all processes with status
- * 137, tells the listener, and kills what is left of the VM. What is on disk goes with
+ * How it works: a sandbox is in one of seven states, and the table below answers every event in
+ * every one of them. The boot and its undo are in boot.c. Death, the end of the VM, of virtiofsd or
+ * of the agent that nobody asked for, can come at any moment, from any callback: it closes the
+ * agent's connection, so that whoever waits for an answer gets -ESHUTDOWN, ends all processes with
+ * status 137, tells the listener, and kills what is left of the VM. What is on disk goes with
  * sandbox_stop().
  */
 
@@ -26,8 +26,10 @@
 #define MOUNTING_TIMEOUT  (2 * USEC_PER_SEC) /* a dead file server may keep it longer */
 
 static const char *const state_names[] = {
-	[SANDBOX_NEW] = "new",   [SANDBOX_BOOTING] = "booting",   [SANDBOX_RUNNING] = "running",
-	[SANDBOX_DEAD] = "dead", [SANDBOX_STOPPING] = "stopping", [SANDBOX_STOPPED] = "stopped",
+	[SANDBOX_NEW] = "new",         [SANDBOX_BOOTING] = "booting",
+	[SANDBOX_SPARE] = "spare",     [SANDBOX_RUNNING] = "running",
+	[SANDBOX_DEAD] = "dead",       [SANDBOX_STOPPING] = "stopping",
+	[SANDBOX_STOPPED] = "stopped",
 };
 
 #define NO (-1)
@@ -35,6 +37,7 @@ static const char *const state_names[] = {
 static const int next_state[][_SANDBOX_EVENT_MAX] = {
 	[SANDBOX_NEW] = {[SANDBOX_BOOT] = SANDBOX_BOOTING,
 			 [SANDBOX_UP] = NO,
+			 [SANDBOX_WAIT] = NO,
 			 [SANDBOX_FAIL] = NO,
 			 [SANDBOX_DIE] = NO,
 			 [SANDBOX_STOP] = SANDBOX_STOPPING,
@@ -42,30 +45,42 @@ static const int next_state[][_SANDBOX_EVENT_MAX] = {
 	/* A VM that ends while it boots makes the boot fail, and that undoes it. */
 	[SANDBOX_BOOTING] = {[SANDBOX_BOOT] = NO,
 			     [SANDBOX_UP] = SANDBOX_RUNNING,
+			     [SANDBOX_WAIT] = SANDBOX_SPARE,
 			     [SANDBOX_FAIL] = SANDBOX_STOPPED,
 			     [SANDBOX_DIE] = SANDBOX_BOOTING,
 			     [SANDBOX_STOP] = NO,
 			     [SANDBOX_DOWN] = NO},
+	[SANDBOX_SPARE] = {[SANDBOX_BOOT] = SANDBOX_BOOTING,
+			   [SANDBOX_UP] = NO,
+			   [SANDBOX_WAIT] = NO,
+			   [SANDBOX_FAIL] = NO,
+			   [SANDBOX_DIE] = SANDBOX_DEAD,
+			   [SANDBOX_STOP] = SANDBOX_STOPPING,
+			   [SANDBOX_DOWN] = NO},
 	[SANDBOX_RUNNING] = {[SANDBOX_BOOT] = NO,
 			     [SANDBOX_UP] = NO,
+			     [SANDBOX_WAIT] = NO,
 			     [SANDBOX_FAIL] = NO,
 			     [SANDBOX_DIE] = SANDBOX_DEAD,
 			     [SANDBOX_STOP] = SANDBOX_STOPPING,
 			     [SANDBOX_DOWN] = NO},
 	[SANDBOX_DEAD] = {[SANDBOX_BOOT] = NO,
 			  [SANDBOX_UP] = NO,
+			  [SANDBOX_WAIT] = NO,
 			  [SANDBOX_FAIL] = NO,
 			  [SANDBOX_DIE] = SANDBOX_DEAD,
 			  [SANDBOX_STOP] = SANDBOX_STOPPING,
 			  [SANDBOX_DOWN] = NO},
 	[SANDBOX_STOPPING] = {[SANDBOX_BOOT] = NO,
 			      [SANDBOX_UP] = NO,
+			      [SANDBOX_WAIT] = NO,
 			      [SANDBOX_FAIL] = NO,
 			      [SANDBOX_DIE] = SANDBOX_STOPPING,
 			      [SANDBOX_STOP] = NO,
 			      [SANDBOX_DOWN] = SANDBOX_STOPPED},
 	[SANDBOX_STOPPED] = {[SANDBOX_BOOT] = NO,
 			     [SANDBOX_UP] = NO,
+			     [SANDBOX_WAIT] = NO,
 			     [SANDBOX_FAIL] = NO,
 			     [SANDBOX_DIE] = SANDBOX_STOPPED,
 			     [SANDBOX_STOP] = NO,
@@ -110,7 +125,7 @@ int sandbox_usable(const struct sandbox *s, struct err *err)
 		return 0;
 	if (s->reason)
 		return err_setx(err, -ESHUTDOWN, "the sandbox is gone: %s", s->reason);
-	if (s->state == SANDBOX_NEW || s->state == SANDBOX_BOOTING)
+	if (s->state <= SANDBOX_SPARE)
 		return err_setx(err, -EAGAIN, "the sandbox is not running yet");
 	return err_setx(err, -ESHUTDOWN, "the sandbox is %s", state_names[s->state]);
 }
@@ -163,7 +178,7 @@ void sandbox_die(struct sandbox *s, const char *reason)
 		s->reason = sandbox_explain(s, reason);
 	if (before == SANDBOX_BOOTING && s->agent)
 		agent_close(s->agent, s->reason);
-	if (before != SANDBOX_RUNNING)
+	if (before != SANDBOX_RUNNING && before != SANDBOX_SPARE)
 		return;
 	log_error("the sandbox has died: %s", s->reason);
 	sandbox_save(s);
@@ -267,6 +282,7 @@ void sandbox_unref(struct sandbox *s)
 	config_free(s->config);
 	free(s->reason);
 	free(s->id);
+	free(s->former);
 	free(s->netns);
 	free(s);
 }
@@ -307,7 +323,7 @@ int sandbox_start(struct sandbox *s, const Grpc__Spec *spec, struct err *err)
 	}
 	if (r >= 0) {
 		s->started_at = clock_realtime();
-		sandbox_event(s, SANDBOX_UP);
+		sandbox_event(s, s->purpose == SANDBOX_TO_WAIT ? SANDBOX_WAIT : SANDBOX_UP);
 		if (s->purpose == SANDBOX_OF_POD)
 			oom_watch(s);
 	} else {
@@ -317,6 +333,12 @@ int sandbox_start(struct sandbox *s, const Grpc__Spec *spec, struct err *err)
 	}
 	sandbox_unref(s);
 	return r;
+}
+
+int sandbox_prepare(struct sandbox *s, struct err *err)
+{
+	s->purpose = SANDBOX_TO_WAIT;
+	return sandbox_start(s, NULL, err);
 }
 
 /* Let containers end their way and block devices be written; not for long when nobody answers. */

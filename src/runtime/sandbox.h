@@ -68,6 +68,7 @@ struct process_status {
 enum sandbox_state {
 	SANDBOX_NEW,
 	SANDBOX_BOOTING,
+	SANDBOX_SPARE, /* its VM waits for a pod */
 	SANDBOX_RUNNING,
 	SANDBOX_DEAD, /* the VM or its agent is gone, unasked */
 	SANDBOX_STOPPING,
@@ -100,6 +101,18 @@ void sandbox_set_socket(struct sandbox *sandbox, const char *path);
 /* sandbox_start: boot: virtiofsd, network, VM, agent, CreateSandbox. On failure everything is
  * undone. `spec`: the sandbox container's (hostname, DNS, annotations, resources). */
 int sandbox_start(struct sandbox *sandbox, const Grpc__Spec *spec, struct err *err);
+/*
+ * A spare: a sandbox whose VM is up before its pod is known. sandbox_prepare: instead of
+ * sandbox_start(): boot or restore it, and have the guest run a process. sandbox_adopt: it is that
+ * of a pod now, under another id, with what sandbox_new() takes, and this process with those of
+ * the VM gets to where sandbox_start(), which comes next, puts them. -ESTALE: it is none for this
+ * pod, whose configuration or size is another, or whose program, kernel or image was replaced; then
+ * nothing has changed. After a failure of sandbox_start() there is nothing left of it.
+ */
+int sandbox_prepare(struct sandbox *sandbox, struct err *err);
+int sandbox_adopt(struct sandbox *sandbox, struct config *config, const Grpc__Spec *spec,
+		  const char *id, const char *owner, const char *netns,
+		  const struct sandbox_listener *listener, struct err *err);
 /* sandbox_stop: end containers, agent, VM; undo the boot. Idempotent, ends clean whatever is dead
  * already. */
 int sandbox_stop(struct sandbox *sandbox, struct err *err);
@@ -121,6 +134,9 @@ int sandbox_metrics(struct sandbox *sandbox, struct buf *out, struct err *err);
  * file, "" without one. Both live as long as the sandbox.
  */
 const char *sandbox_wanted_template(const struct sandbox *sandbox, const char **ret_config);
+/* sandbox_wanted_spare: the configuration file, "" without one, of which a spare is missing; NULL:
+ * none is. Lives as long as the sandbox. */
+const char *sandbox_wanted_spare(const struct sandbox *sandbox);
 /* sandbox_expel: move a process of ours that is not the sandbox's out of its control group, to
  * where the caller came from. */
 void sandbox_expel(const struct sandbox *sandbox, pid_t pid);

@@ -2,7 +2,9 @@
 #include "runtime/share.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
@@ -128,6 +130,24 @@ int share_open(struct share *share, uint64_t deadline, struct err *err)
 
 	r = blocking_run(open_in_child, share, &outcome, sizeof(outcome), deadline);
 	return r < 0 ? err_set(err, r, "%s", outcome.step) : 0;
+}
+
+int share_move(struct share *share, const char *id, struct err *err)
+{
+	struct share moved;
+	int r = 0;
+
+	share_init(&moved, id, share->n_views);
+	if (share->n_views &&
+	    renameat2(AT_FDCWD, share->dir, AT_FDCWD, moved.dir, RENAME_NOREPLACE) < 0) {
+		r = err_set(err, -errno, "rename %s to %s", share->dir, moved.dir);
+		share_fini(&moved);
+		return r;
+	}
+	share_fini(share);
+	*share = moved;
+	list_init(&share->volumes);
+	return 0;
 }
 
 /* A Create that was under way may still mount something: what it does is the host's, and stays. */

@@ -43,6 +43,8 @@ void share_fini(struct share *share);
  * a share that another process has left. */
 int share_open(struct share *share, uint64_t deadline, struct err *err);
 int share_close(struct share *share, struct err *err);
+/* share_move: the share, in which nothing is planned yet, becomes that of another sandbox. */
+int share_move(struct share *share, const char *id, struct err *err);
 /*
  * share_add: plan in `m` to show `bind` (all but its target, which is made) to the guest as `name`,
  * one path component or "<container>/rootfs". Returns the guest's path, the caller's.

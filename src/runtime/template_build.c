@@ -14,7 +14,7 @@
 /*
  * How it works: the VM to be saved is a sandbox's, booted by the same steps but for what is a pod's
  * own. So a builder that is killed leaves what a killed shim leaves, and the next one removes it.
- * The clone that is tried is a whole sandbox, in which a container has to run (boot_warm.c).
+ * The clone that is tried is a spare, in which a container has run (boot_warm.c).
  */
 
 #define SANDBOX_NAME "template"       /* of the VM that is saved … */
@@ -187,11 +187,8 @@ static int try_clone(struct build *b, struct err *err)
 	s = new_sandbox(b, PROBE_NAME, &r, err);
 	if (!s)
 		return r;
-	s->purpose = SANDBOX_TO_TRY;
 	s->template_folder = xstrdup(b->folder);
-	r = sandbox_start(s, NULL, err);
-	if (r == 0)
-		r = sandbox_ping(s, CALL_TIMEOUT, err);
+	r = sandbox_prepare(s, err);
 	sandbox_stop(s, NULL);
 	sandbox_free(s);
 	return r < 0 ? err_wrap(err, r, "a clone of the new template fails") : 0;

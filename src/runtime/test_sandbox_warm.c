@@ -23,8 +23,7 @@ static void start_trial(void)
 	_cleanup_err_ struct err err = {0};
 
 	make();
-	sandbox->purpose = SANDBOX_TO_TRY;
-	if (sandbox_start(sandbox, NULL, &err) < 0)
+	if (sandbox_prepare(sandbox, &err) < 0)
 		fail_msg("%s", err_text(&err));
 }
 
