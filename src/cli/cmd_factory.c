@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "cli/commands.h"
+#include "runtime/spare.h"
 #include "runtime/template_build.h"
 
 #define KEY_SHOWN 12 /* digits of a key: enough to tell one from another */
@@ -88,6 +89,7 @@ static int run_destroy(const struct config *config, struct err *err)
 	const char *root = config->factory.template_path;
 	_cleanup_(closep) int lock = template_lock(root, false, err);
 
+	(void)spare_dismiss(config->file);
 	return lock < 0 ? lock : template_remove(root, NULL, err);
 }
 

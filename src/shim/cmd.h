@@ -18,5 +18,9 @@ int cmd_delete(const struct options *options, struct err *err);
 /* cmd_template: make the template that is called -id, of that configuration, when standard input
  * ends: whoever has started it has put it in its place by then. Logs what comes of it. */
 int cmd_template(const struct options *options, struct err *err);
+/* cmd_spare: make a sandbox of that configuration ready for a pod that is not known yet, when
+ * standard input ends, and wait; then serve it, as the shim that `start` would have forked. Returns
+ * when that, or the wait, is over. */
+int cmd_spare(const struct options *options, struct err *err);
 /* cmd_info: print a types.RuntimeInfo; the runtime's options come on standard input. */
 int cmd_info(struct err *err);

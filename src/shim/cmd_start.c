@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,11 +14,14 @@
 #include "base/parse.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "config/config.h"
 #include "runtime/sandbox.h"
+#include "runtime/spare.h"
 #include "shim/address.h"
 #include "shim/bundle.h"
 #include "shim/caller.h"
 #include "shim/cmd.h"
+#include "shim/handover.h"
 #include "shim/serve.h"
 
 /*
@@ -35,6 +39,9 @@
  * is closed. */
 #define FD_LISTEN 3
 #define FD_MOUNTS 4
+
+#define SPEC_MAX           (16U << 20)
+#define CONFIG_ANNOTATIONS "io.katacontainers.config."
 
 /* One score below ours for whoever runs out of memory first: containerd lives longer than a shim.
  * Not being allowed to is no reason to fail. */
@@ -105,6 +112,46 @@ static int fork_daemon(struct serve *serve, int listener, struct err *err)
 	return r;
 }
 
+/* --- a spare --- */
+
+/* The pod's annotations may ask for another VM than the configuration file: it shall not cost us a
+ * spare. What else does not fit is found when the sandbox is booted. */
+static bool has_own_configuration(const char *bundle)
+{
+	_cleanup_(freep) char *path = path_join(bundle, "config.json"), *text = NULL;
+
+	return fs_read(path, SPEC_MAX, &text, NULL) == 0 && strstr(text, CONFIG_ANNOTATIONS);
+}
+
+static int own_spare(const struct serve *serve, pid_t pid, struct err *err)
+{
+	char text[16];
+
+	adjust_oom_score(pid);
+	snprintf(text, sizeof(text), "%d", pid);
+	return bundle_write(serve->bundle, "shim.pid", text, err);
+}
+
+/* A process that has a VM ready, and becomes the daemon. false: there is none. */
+static bool find_spare(const struct serve *serve, int listener)
+{
+	const char *path = serve->caller->config_path;
+	_cleanup_(closep) int mounts = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	_cleanup_(freep) char *file = NULL;
+	unsigned int next = 0;
+
+	if (mounts < 0 || config_find(*path ? path : NULL, &file, NULL) < 0)
+		return false;
+	for (;;) {
+		_cleanup_(closep) int spare = spare_connect(file ? file : "", &next);
+
+		if (spare < 0 || has_own_configuration(serve->bundle))
+			return false;
+		if (handover_give(spare, serve, listener, mounts, own_spare, NULL) == 0)
+			return true;
+	}
+}
+
 static int start_daemon(struct serve *serve, struct err *err)
 {
 	_cleanup_(closep) int listener = address_listen(serve->socket, err);
@@ -112,6 +159,8 @@ static int start_daemon(struct serve *serve, struct err *err)
 
 	if (listener < 0)
 		return listener;
+	if (find_spare(serve, listener))
+		return 0;
 	r = fork_daemon(serve, listener, err);
 	if (r < 0)
 		(void)unlink(serve->socket);

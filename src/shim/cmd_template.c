@@ -1,31 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <inttypes.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "config/config.h"
 #include "runtime/template_build.h"
+#include "shim/background.h"
 #include "shim/cmd.h"
 
 /*
- * How it works: a shim starts this program once more to make a template, in the mount namespace
- * that it came from and without any of its descriptors, so that it neither holds what is the pod's
- * nor ends with the pod.
+ * How it works: a shim starts this program once more to make a template (background.h), so that it
+ * neither holds what is the pod's nor ends with the pod.
  */
-
-#define NICENESS 19
-
-static void await_end_of_input(void)
-{
-	char byte;
-
-	while (read(STDIN_FILENO, &byte, 1) > 0)
-		;
-}
 
 /* What others do or want is no failure. */
 static bool is_failure(int r)
@@ -42,13 +29,8 @@ int cmd_template(const struct options *options, struct err *err)
 	int r;
 
 	template_init(&t);
-	await_end_of_input();
+	background_begin(options);
 	began = clock_now();
-	(void)prctl(PR_SET_NAME, SHIM_NAME);
-	(void)setpriority(PRIO_PROCESS, 0, NICENESS);
-	log_open(SHIM_NAME, STDERR_FILENO, LOG_FORMAT_LOGFMT,
-		 options->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
-	log_use_system("");
 	r = config_load(*options->config ? options->config : NULL, &config, err);
 	if (r < 0)
 		return r;

@@ -2,7 +2,8 @@
 
 /*
  * containerd-shim-kata-v2: containerd and CRI-O call it to start the shim of a pod and to clean up
- * behind one. The daemon itself is serve.c.
+ * behind one. The daemon itself is serve.c. What it does for later pods, in processes of their own,
+ * is cmd_template.c and cmd_spare.c.
  */
 
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include "base/fd.h"
 #include "shim/cmd.h"
 #include "shim/options.h"
+#include "shim/title.h"
 
 static int run(const struct options *options, struct err *err)
 {
@@ -26,6 +28,8 @@ static int run(const struct options *options, struct err *err)
 		return cmd_info(err);
 	if (options->action == ACTION_TEMPLATE)
 		return cmd_template(options, err);
+	if (options->action == ACTION_SPARE)
+		return cmd_spare(options, err);
 	return options->action == ACTION_START ? cmd_start(options, err) : cmd_delete(options, err);
 }
 
@@ -35,6 +39,7 @@ int main(int argc, char *argv[])
 	struct options options;
 	int r = fd_null_stdio();
 
+	title_init(argc, argv);
 	if (r >= 0)
 		r = options_parse(argc, argv, &options, &err);
 	if (r >= 0)

@@ -9,7 +9,7 @@
 #include "base/str.h"
 
 const char options_help[] =
-	"Usage: " SHIM_NAME " [OPTION]... start|delete|template\n"
+	"Usage: " SHIM_NAME " [OPTION]... start|delete|template|spare\n"
 	"\n"
 	"Runs the containers of one pod in a virtual machine of their own. containerd and CRI-O "
 	"start\n"
@@ -21,7 +21,7 @@ const char options_help[] =
 	"  -id ID                  the container\n"
 	"  -bundle DIR             its bundle (default: the current directory)\n"
 	"  -socket FILE            listen here instead of below /run/containerd/s\n"
-	"  -config FILE            template: the configuration\n"
+	"  -config FILE            template, spare: the configuration\n"
 	"  -debug                  log more\n"
 	"  -info                   print what this runtime is (protobuf) and exit\n"
 	"  -v, -version            print the version and exit\n"
@@ -31,6 +31,8 @@ const char options_help[] =
 	"delete removes what a dead shim has left and prints the task's end (protobuf).\n"
 	"template makes the saved virtual machine called ID; a shim whose sandbox found none runs\n"
 	"it in the background. kata-runtime factory is the same for people.\n"
+	"spare makes a virtual machine ready that the next start finds; a shim runs it in the\n"
+	"background where the configuration has spares.\n"
 	"\n"
 	"Options may have one dash or two. The configuration is in configuration.toml(5).\n";
 
@@ -96,9 +98,12 @@ static int action_parse(const char *name, enum action *ret, struct err *err)
 		*ret = ACTION_DELETE;
 	else if (streq(name, "template"))
 		*ret = ACTION_TEMPLATE;
+	else if (streq(name, "spare"))
+		*ret = ACTION_SPARE;
 	else
 		return err_setx(err, -EINVAL,
-				"there is no action \"%s\": start, delete or template", name);
+				"there is no action \"%s\": start, delete, template or spare",
+				name);
 	return 0;
 }
 
@@ -109,7 +114,7 @@ static int options_check(const struct options *o, struct err *err)
 		return 0;
 	if (o->action == ACTION_NONE)
 		return err_setx(err, -EINVAL, "no action given: start or delete");
-	if (str_empty(o->namespace) && o->action != ACTION_TEMPLATE)
+	if (str_empty(o->namespace) && (o->action == ACTION_START || o->action == ACTION_DELETE))
 		return err_setx(err, -EINVAL, "no -namespace given");
 	if (str_empty(o->id))
 		return err_setx(err, -EINVAL, "no -id given");

@@ -13,7 +13,7 @@
 
 #define SHIM_NAME "containerd-shim-kata-v2"
 
-enum action { ACTION_NONE, ACTION_START, ACTION_DELETE, ACTION_TEMPLATE };
+enum action { ACTION_NONE, ACTION_START, ACTION_DELETE, ACTION_TEMPLATE, ACTION_SPARE };
 
 /* All strings are borrowed from argv and never NULL. */
 struct options {

@@ -14,11 +14,11 @@
 #include "loop/co.h"
 #include "runtime/sandbox.h"
 #include "shim/address.h"
+#include "shim/background.h"
 #include "shim/events.h"
 #include "shim/shim.h"
 #include "shim/task.h"
 #include "shim/task_service.h"
-#include "shim/template.h"
 
 /*
  * How it works: the loop runs until shim_end(). The socket is removed when it has ended, not
@@ -37,7 +37,8 @@ struct daemon {
 	struct ttrpc_server *server;
 	struct loop_signal terminate, interrupt;
 	struct loop_timer chores;
-	struct loop_child template;
+	struct loop_child template, spare; /* that make them */
+	bool has_ordered;
 	int log_fd;
 };
 
@@ -77,25 +78,29 @@ static void sweep(void *arg)
 		log_warn("remove what dead shims have left: %s", strerrordesc_np(-r));
 }
 
-/* --- a template for those that come after us --- */
+/* --- for those that come after us --- */
 
-static void order_template(struct daemon *d)
+/* In time or, where the pod's life is short, at its end. */
+static void order(struct daemon *d)
 {
-	const struct template_order order = {
+	const struct background_order order = {
 		.sandbox = d->shim.sandbox,
 		.mounts = d->serve->mounts,
 		.log = d->log_fd,
 		.debug = d->serve->caller->debug,
 	};
 
-	if (shim_running(&d->shim))
-		template_order(d->loop, &d->template, &order);
+	if (d->has_ordered || !d->shim.sandbox)
+		return;
+	d->has_ordered = true;
+	background_template(d->loop, &d->template, &order);
+	background_spare(d->loop, &d->spare, &order);
 }
 
 static void do_chores(void *arg)
 {
 	sweep(arg);
-	order_template(arg);
+	order(arg);
 }
 
 static void chores_due(struct loop_timer *timer)
@@ -116,14 +121,17 @@ static void on_booted(struct shim *shim)
 
 static int daemon_open(struct daemon *d, const struct serve *serve, struct err *err)
 {
-	int r = loop_new(&d->loop);
+	int r = serve->loop ? 0 : loop_new(&d->loop);
 
+	if (serve->loop)
+		d->loop = serve->loop;
 	if (r < 0)
 		return err_set(err, r, "make an event loop");
 	shim_init(&d->shim, d->loop, serve->id, serve->options->namespace);
 	d->shim.bundle = serve->bundle;
 	d->shim.socket = serve->socket;
 	d->shim.config_path = serve->caller->config_path;
+	d->shim.spare = serve->spare;
 	d->shim.crio = caller_is_crio(serve->caller);
 	r = loop_signal_add(d->loop, &d->terminate, SIGTERM, on_signal);
 	if (r == 0)
@@ -156,6 +164,7 @@ static void daemon_close(struct daemon *d)
 		return;
 	loop_timer_cancel(&d->chores);
 	loop_child_remove(&d->template);
+	loop_child_remove(&d->spare);
 	map_for_each (e, &d->shim.tasks) {
 		task_unref(e->value);
 	}
@@ -187,6 +196,7 @@ int serve_run(const struct serve *serve)
 		r = loop_run(d.loop);
 		if (r < 0)
 			log_error("event loop: %s", strerrordesc_np(-r));
+		order(&d);
 		log_debug("ended");
 	}
 	(void)unlink(serve->socket);

@@ -55,6 +55,7 @@ void shim_fini(struct shim *shim)
 {
 	loop_timer_cancel(&shim->linger);
 	mgmt_free(shim->mgmt);
+	sandbox_free(shim->spare);
 	sandbox_free(shim->sandbox);
 	oci_spec_free(shim->pending_spec);
 	free(shim->pending_netns);
@@ -207,12 +208,71 @@ static int load_config(const struct shim *shim, const struct shim_boot *boot, st
 	return 0;
 }
 
-static int boot_sandbox(struct shim *shim, const struct shim_boot *boot, struct err *err)
+static void drop_spare(struct shim *shim)
+{
+	struct sandbox *spare = TAKE_PTR(shim->spare);
+
+	if (spare)
+		sandbox_stop(spare, NULL);
+	sandbox_free(spare);
+}
+
+static int start_sandbox(struct shim *shim, struct sandbox *sandbox, const Grpc__Spec *spec,
+			 struct err *err)
+{
+	int r;
+
+	sandbox_set_socket(sandbox, shim->socket);
+	shim->booting = sandbox;
+	r = sandbox_start(sandbox, spec, err);
+	shim->booting = NULL;
+	return r;
+}
+
+/* NULL: there is none, or none that fits, or it has failed: the sandbox is to be booted. */
+static struct sandbox *start_spare(struct shim *shim, struct config *config,
+				   const struct shim_boot *boot, const char *netns,
+				   const struct sandbox_listener *listener)
+{
+	struct sandbox *spare = shim->spare;
+	_cleanup_err_ struct err err = {0};
+	int r;
+
+	if (!spare)
+		return NULL;
+	r = sandbox_adopt(spare, config, boot->spec, shim->id, shim->bundle, netns, listener, &err);
+	if (r == 0)
+		r = start_sandbox(shim, spare, boot->spec, &err);
+	if (r == 0)
+		return TAKE_PTR(shim->spare);
+	log_warn("the spare is not used, the sandbox is made anew: %s", err_text(&err));
+	drop_spare(shim);
+	return NULL;
+}
+
+static int make_sandbox(struct shim *shim, const struct shim_boot *boot, struct config *config,
+			struct sandbox **ret, struct err *err)
 {
 	const struct sandbox_listener listener = {on_exited, on_oom, on_died, shim};
 	const char *netns = boot->netns ? boot->netns : netns_of(boot->spec);
-	_cleanup_(config_freep) struct config *config = NULL;
 	_cleanup_(sandbox_freep) struct sandbox *sandbox = NULL;
+	int r;
+
+	*ret = start_spare(shim, config, boot, netns, &listener);
+	if (*ret)
+		return 0;
+	r = sandbox_new(shim->loop, config, shim->id, shim->bundle, netns, &listener, &sandbox,
+			err);
+	if (r == 0)
+		r = start_sandbox(shim, sandbox, boot->spec, err);
+	if (r == 0)
+		*ret = TAKE_PTR(sandbox);
+	return r;
+}
+
+static int boot_sandbox(struct shim *shim, const struct shim_boot *boot, struct err *err)
+{
+	_cleanup_(config_freep) struct config *config = NULL;
 	int r;
 
 	mgmt_free(TAKE_PTR(shim->mgmt));
@@ -222,17 +282,9 @@ static int boot_sandbox(struct shim *shim, const struct shim_boot *boot, struct 
 	r = load_config(shim, boot, &config, err);
 	if (r < 0)
 		return r;
-	r = sandbox_new(shim->loop, config, shim->id, shim->bundle, netns, &listener, &sandbox,
-			err);
+	r = make_sandbox(shim, boot, config, &shim->sandbox, err);
 	if (r < 0)
 		return r;
-	sandbox_set_socket(sandbox, shim->socket);
-	shim->booting = sandbox;
-	r = sandbox_start(sandbox, boot->spec, err);
-	shim->booting = NULL;
-	if (r < 0)
-		return r;
-	shim->sandbox = TAKE_PTR(sandbox);
 	mgmt_new(shim->loop, shim, &shim->mgmt);
 	if (shim->on_booted)
 		shim->on_booted(shim);
@@ -302,6 +354,7 @@ int shim_stop(struct shim *shim, struct err *err)
 	if (shim->booting)
 		(void)sandbox_stop(shim->booting, NULL);
 	co_lock(&shim->boot);
+	drop_spare(shim);
 	if (shim->sandbox && !shim->stopped) {
 		mgmt_free(TAKE_PTR(shim->mgmt));
 		r = sandbox_stop(shim->sandbox, err);

@@ -36,6 +36,7 @@ struct shim {
 	void (*on_booted)(struct shim *shim); /* a sandbox runs; NULL: nobody wants to know */
 	struct map tasks;                     /* id → struct task (task.h) */
 
+	struct sandbox *spare;         /* a VM that is ready for the first boot; NULL: none */
 	struct sandbox *sandbox;       /* NULL before the first boot; kept when it has ended */
 	struct sandbox *booting;       /* the next one, while it boots */
 	bool stopped;                  /* sandbox_stop() was called and worked */

@@ -11,11 +11,13 @@
  *   fake.oom           its end is preceded by the news that it ran out of memory
  *   fake.stats.none    container_stats() knows nothing
  *   fake.template      the key of the template that sandbox_wanted_template() wants
+ *   fake.spare.stale   sandbox_adopt() finds that it does not fit
  * A process named "fail-start" can be created and not be started.
  * Below $FAKE_RUNTIME_DIR a file tells of each sandbox that runs, and of each cleanup.
  */
 
 #include "runtime/sandbox.h"
+#include "runtime/spare.h"
 #include "runtime/template_build.h"
 
 #include <errno.h>
@@ -34,6 +36,7 @@
 #include "base/map.h"
 #include "base/parse.h"
 #include "base/spawn.h"
+#include "config/config.h"
 #include "loop/co.h"
 #include "oci/annotations.h"
 
@@ -63,6 +66,7 @@ struct container {
 struct sandbox {
 	struct loop *loop;
 	char *id;
+	struct config *config;
 	struct sandbox_listener listener;
 	struct map containers;
 	struct loop_child vm;
@@ -188,7 +192,7 @@ void sandbox_sources_in(_unused_ int mount_namespace)
 {
 }
 
-int sandbox_new(struct loop *loop, _unused_ struct config *config, const char *id,
+int sandbox_new(struct loop *loop, struct config *config, const char *id,
 		_unused_ const char *owner, _unused_ const char *netns,
 		const struct sandbox_listener *listener, struct sandbox **ret,
 		_unused_ struct err *err)
@@ -198,6 +202,7 @@ int sandbox_new(struct loop *loop, _unused_ struct config *config, const char *i
 	s->n_refs = 1;
 	s->loop = loop;
 	s->id = xstrdup(id);
+	s->config = config_ref(config);
 	s->listener = *listener;
 	co_cond_init(&s->changed);
 	*ret = s;
@@ -234,12 +239,53 @@ static void on_vm_end(struct loop_child *child, int status)
 		loop_defer(s->loop, &s->died, on_died);
 }
 
-int sandbox_start(struct sandbox *s, const Grpc__Spec *spec, struct err *err)
+static int start_vm(struct sandbox *s, struct err *err)
 {
 	const char *const argv[] = {"sleep", "1000", NULL};
+
+	s->vm_pid = spawn_start(&(struct spawn){.path = "sleep",
+						.argv = (char *const *)argv,
+						.in = -1,
+						.out = -1,
+						.err = -1,
+						.die_with_parent = true});
+	if (s->vm_pid < 0)
+		return err_set(err, s->vm_pid, "start the fake VM");
+	return loop_child_add(s->loop, &s->vm, s->vm_pid, on_vm_end);
+}
+
+int sandbox_prepare(struct sandbox *s, struct err *err)
+{
+	s->state = SANDBOX_SPARE;
+	note("spare", s->id, true);
+	return start_vm(s, err);
+}
+
+int sandbox_adopt(struct sandbox *s, _unused_ struct config *config, const Grpc__Spec *spec,
+		  const char *id, _unused_ const char *owner, _unused_ const char *netns,
+		  const struct sandbox_listener *listener, struct err *err)
+{
+	if (oci_annotation(spec, "fake.spare.stale"))
+		return err_setx(err, -ESTALE, "the fake VM is of no use");
+	note("spare", s->id, false);
+	note("adopted", id, true);
+	free(s->id);
+	s->id = xstrdup(id);
+	s->listener = *listener;
+	return 0;
+}
+
+const char *sandbox_wanted_spare(const struct sandbox *s)
+{
+	return spare_missing(s->config->file, s->config->factory.spares) ? s->config->file : NULL;
+}
+
+int sandbox_start(struct sandbox *s, const Grpc__Spec *spec, struct err *err)
+{
 	const char *error = oci_annotation(spec, "fake.boot.error");
 	const char *msec = oci_annotation(spec, "fake.boot.msec");
 	uint64_t wait = 1;
+	int r;
 
 	if (msec)
 		(void)parse_u64(msec, &wait);
@@ -252,15 +298,9 @@ int sandbox_start(struct sandbox *s, const Grpc__Spec *spec, struct err *err)
 	s->state = SANDBOX_STOPPED;
 	if (error)
 		return err_setx(err, -ENOENT, "%s", error);
-	s->vm_pid = spawn_start(&(struct spawn){.path = "sleep",
-						.argv = (char *const *)argv,
-						.in = -1,
-						.out = -1,
-						.err = -1,
-						.die_with_parent = true});
-	if (s->vm_pid < 0)
-		return err_set(err, s->vm_pid, "start the fake VM");
-	loop_child_add(s->loop, &s->vm, s->vm_pid, on_vm_end);
+	r = s->vm_pid ? 0 : start_vm(s, err);
+	if (r < 0)
+		return r;
 	s->state = SANDBOX_RUNNING;
 	s->started_at = clock_realtime();
 	note("running", s->id, true);
@@ -301,6 +341,7 @@ static void sandbox_unref(struct sandbox *s)
 		return;
 	map_fini(&s->containers);
 	free(s->id);
+	config_free(s->config);
 	free(s->template);
 	free(s);
 }
