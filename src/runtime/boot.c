@@ -434,3 +434,21 @@ void boot_undo(struct sandbox *s)
 {
 	steps_undo(tables[s->purpose].steps, tables[s->purpose].n, s);
 }
+
+/* --- without a boot --- */
+
+/* A VM that never runs: what its template is called. */
+static const struct step name_steps[] = {
+	{"choose the channel to the agent", boot_choose_channel, boot_drop_channel, SHORT_TIMEOUT},
+	{"prepare the virtual machine", prepare_vm, forget_vm, SHORT_TIMEOUT},
+	{"name it", boot_name_vm, NULL, SHORT_TIMEOUT},
+};
+
+int boot_name(struct sandbox *s, struct err *err)
+{
+	int r = steps_run(name_steps, ARRAY_SIZE(name_steps), s, &s->deadline, NULL, err);
+
+	if (r >= 0)
+		steps_undo(name_steps, ARRAY_SIZE(name_steps), s);
+	return r;
+}

@@ -87,8 +87,13 @@ int boot_find_template(void *context, struct err *err);
 void boot_drop_template(void *context);
 int boot_await_restore(struct sandbox *s, struct err *err);
 int boot_freshen(void *context, struct err *err);
-/* boot_save_memory: of a VM that is to be a template: its key, and its memory in a file that
- * outlives it; -EALREADY when there is such a template. boot_forget_memory: its undo. */
+/* boot_can_restore: whether sandboxes of this configuration are restored where there is a template.
+ */
+bool boot_can_restore(const struct config *config);
+/* boot_name_vm: the key of the VM that was prepared. boot_save_memory: of a VM that is to be a
+ * template: its key, and its memory in a file that outlives it; -EALREADY when there is such a
+ * template. boot_forget_memory: its undo. */
+int boot_name_vm(void *context, struct err *err);
 int boot_save_memory(void *context, struct err *err);
 void boot_forget_memory(void *context);
 /* boot_may_boot_instead: after a failure of a sandbox that was to be restored, and its undo:

@@ -57,12 +57,19 @@ static bool has_template(const struct sandbox *s)
 	return template_open(s->config->factory.template_path, s->template_key, &t, NULL) == 0;
 }
 
+int boot_name_vm(void *context, struct err *err)
+{
+	struct sandbox *s = context;
+
+	return vm_fingerprint(s->vm, s->template_key, err);
+}
+
 int boot_save_memory(void *context, struct err *err)
 {
 	struct sandbox *s = context;
 	int r;
 
-	r = vm_fingerprint(s->vm, s->template_key, err);
+	r = boot_name_vm(s, err);
 	if (r < 0)
 		return r;
 	if (s->wanted_key && !streq(s->wanted_key, s->template_key))
@@ -149,12 +156,11 @@ static void restore_free(struct restore *t)
 DEFINE_CLEANUP(struct restore *, restore_free)
 
 /* Memory that is to be there from the start, or in huge pages, is not copied page by page. */
-static bool can_be_restored(const struct sandbox *s)
+bool boot_can_restore(const struct config *config)
 {
-	const struct config_hypervisor *h = &s->config->hypervisor;
+	const struct config_hypervisor *h = &config->hypervisor;
 
-	return s->config->factory.enable_template && !s->boots && !h->enable_hugepages &&
-	       !h->enable_mem_prealloc;
+	return config->factory.enable_template && !h->enable_hugepages && !h->enable_mem_prealloc;
 }
 
 static int open_template(struct sandbox *s, struct template *ret, struct err *err)
@@ -164,7 +170,7 @@ static int open_template(struct sandbox *s, struct template *ret, struct err *er
 
 	if (s->template_folder)
 		return template_open_at(s->template_folder, ret, err);
-	r = vm_fingerprint(s->vm, s->template_key, err);
+	r = boot_name_vm(s, err);
 	if (r == 0)
 		r = template_open(root, s->template_key, ret, err);
 	if (r == -EBADMSG)
@@ -179,7 +185,7 @@ int boot_find_template(void *context, struct err *err)
 	_cleanup_err_ struct err why = {0};
 	int r;
 
-	if (!can_be_restored(s))
+	if (s->boots || !boot_can_restore(s->config))
 		return 0;
 	t = xnew(struct restore);
 	*t = (struct restore){.sandbox = s, .vm = s->vm, .memory_fd = -1};

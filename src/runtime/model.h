@@ -165,6 +165,8 @@ const char *sandbox_state_name(enum sandbox_state state);
 /* boot.c */
 int boot_run(struct sandbox *s, struct err *err);
 void boot_undo(struct sandbox *s);
+/* boot_name: only s->template_key, of a sandbox that is not started. From a coroutine. */
+int boot_name(struct sandbox *s, struct err *err);
 
 /* cleanup.c */
 /* cleanup_left: undo what another process has left under our id, except for the folder of the

@@ -18,7 +18,8 @@
  */
 
 #define SANDBOX_NAME "template"       /* of the VM that is saved … */
-#define PROBE_NAME   "template-probe" /* … and of the clone; a number follows */
+#define PROBE_NAME   "template-probe" /* … of the clone … */
+#define KEY_NAME     "template-key"   /* … and of one that does not run; a number follows */
 
 #define TEMPLATE_FEATURE "kata-c.template"
 #define PREPARE_TIMEOUT  (60 * USEC_PER_SEC)
@@ -230,6 +231,15 @@ static int build_locked(struct build *b, struct template *ret, struct err *err)
 	return r < 0 ? r : !existed;
 }
 
+static int check_enabled(const struct config *config, struct err *err)
+{
+	if (config->factory.enable_template)
+		return 0;
+	return err_setx(err, -ENOSYS,
+			"templates are off: set enable_template = true in [factory] of the "
+			"configuration");
+}
+
 int template_build(struct loop *loop, struct config *config, const struct template_wish *wish,
 		   struct template *ret, struct err *err)
 {
@@ -241,13 +251,36 @@ int template_build(struct loop *loop, struct config *config, const struct templa
 		.memory_fd = -1,
 	};
 	_cleanup_(closep) int lock = -1;
+	int r;
 
-	if (!config->factory.enable_template)
-		return err_setx(err, -ENOSYS,
-				"templates are off: set enable_template = true in "
-				"[factory] of the configuration");
+	r = check_enabled(config, err);
+	if (r < 0)
+		return r;
 	lock = template_lock(b.root, wish->at_once, err);
 	return lock < 0 ? lock : build_locked(&b, ret, err);
+}
+
+int template_key(struct loop *loop, struct config *config, char ret[VM_FINGERPRINT_SIZE],
+		 struct err *err)
+{
+	struct build b = {.loop = loop, .config = config};
+	struct sandbox *s;
+	int r;
+
+	r = check_enabled(config, err);
+	if (r < 0)
+		return r;
+	if (!boot_can_restore(config))
+		return err_setx(err, -EOPNOTSUPP,
+				"sandboxes with enable_hugepages or enable_mem_prealloc boot");
+	s = new_sandbox(&b, KEY_NAME, &r, err);
+	if (!s)
+		return r;
+	r = boot_name(s, err);
+	if (r >= 0)
+		memcpy(ret, s->template_key, sizeof(s->template_key));
+	sandbox_free(s);
+	return r < 0 ? r : 0;
 }
 
 /* --- in a program of its own --- */
@@ -257,11 +290,12 @@ struct program {
 	struct config *config;
 	const struct template_wish *wish;
 	struct template *template;
+	char *key;
 	struct err *err;
 	int result;
 };
 
-static void run_program(void *arg)
+static void run_build(void *arg)
 {
 	struct program *p = arg;
 
@@ -269,21 +303,39 @@ static void run_program(void *arg)
 	loop_quit(p->loop, 0);
 }
 
+static void run_key(void *arg)
+{
+	struct program *p = arg;
+
+	p->result = template_key(p->loop, p->config, p->key, p->err);
+	loop_quit(p->loop, 0);
+}
+
+static int run_alone(struct program *p, co_fn fn)
+{
+	_cleanup_(loop_freep) struct loop *loop = NULL;
+	int r = loop_new(&loop);
+
+	if (r < 0)
+		return err_set(p->err, r, "make an event loop");
+	p->loop = loop;
+	co_start(loop, fn, p);
+	loop_run(loop);
+	return p->result;
+}
+
 int template_build_alone(struct config *config, const struct template_wish *wish,
 			 struct template *ret, struct err *err)
 {
-	_cleanup_(loop_freep) struct loop *loop = NULL;
-	_cleanup_(closep) int left = sandbox_private_mounts(err);
 	struct program program = {.config = config, .wish = wish, .template = ret, .err = err};
-	int r;
+	_cleanup_(closep) int left = sandbox_private_mounts(err);
 
-	if (left < 0)
-		return left;
-	r = loop_new(&loop);
-	if (r < 0)
-		return err_set(err, r, "make an event loop");
-	program.loop = loop;
-	co_start(loop, run_program, &program);
-	loop_run(loop);
-	return program.result;
+	return left < 0 ? left : run_alone(&program, run_build);
+}
+
+int template_key_alone(struct config *config, char ret[VM_FINGERPRINT_SIZE], struct err *err)
+{
+	struct program program = {.config = config, .key = ret, .err = err};
+
+	return run_alone(&program, run_key);
 }

@@ -2,7 +2,7 @@
 #pragma once
 
 /* Making a template: boot a VM as a sandbox of this configuration would, save it, and try a clone.
- */
+ * And what it is called. */
 
 #include "config/config.h"
 #include "loop/loop.h"
@@ -27,7 +27,15 @@ struct template_wish {
  */
 int template_build(struct loop *loop, struct config *config, const struct template_wish *wish,
 		   struct template *ret, struct err *err);
-/* template_build_alone: the same for a program that does nothing else: with a loop and a mount
- * namespace of its own. */
+/*
+ * template_key: from a coroutine: the key of the template that sandboxes of `config` that say
+ * nothing else are restored from; no VM is started for it. -ENOSYS: templates are off; -EOPNOTSUPP:
+ * they boot all the same; err says why.
+ */
+int template_key(struct loop *loop, struct config *config, char ret[VM_FINGERPRINT_SIZE],
+		 struct err *err);
+/* template_build_alone, template_key_alone: the same for a program that does nothing else
+ * meanwhile: with a loop, and what builds with a mount namespace, of its own. */
 int template_build_alone(struct config *config, const struct template_wish *wish,
 			 struct template *ret, struct err *err);
+int template_key_alone(struct config *config, char ret[VM_FINGERPRINT_SIZE], struct err *err);

@@ -175,6 +175,36 @@ static void wanted(_unused_ void **state)
 	in_coroutine(wanted_body);
 }
 
+/* What it is called is known without a VM that runs, and nothing is left of asking. */
+static void key_body(void)
+{
+	char key[VM_FINGERPRINT_SIZE] = "";
+	_cleanup_err_ struct err err = {0};
+	_cleanup_(strv_fini) struct strv left = {0};
+
+	assert_int_equal(template_key(loop, config, key, &err), -ENOSYS);
+	err_clear(&err);
+	use_templates();
+	assert_int_equal(template_key(loop, config, key, &err), 0);
+	assert_false(in_log("vm_start"));
+	assert_int_equal(count(fake_vm_log(), "vm_free"), 1);
+	assert_int_equal(persist_list(&left, NULL), 0);
+	assert_int_equal(left.n, 0);
+	assert_string_equal(wanted_by_next(), key);
+	fake_vm_plan.fail = "vm_new";
+	assert_true(template_key(loop, config, key, &err) < 0);
+	err_clear(&err);
+	config->hypervisor.enable_hugepages = true;
+	assert_int_equal(template_key(loop, config, key, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err_text(&err), "enable_hugepages"));
+	config->hypervisor.enable_hugepages = false;
+}
+
+static void key(_unused_ void **state)
+{
+	in_coroutine(key_body);
+}
+
 /* --- a restore that fails --- */
 
 static void expect_boot_instead(void)
@@ -369,6 +399,6 @@ static void build_failures(_unused_ void **state)
 	in_coroutine(build_failures_body);
 }
 
-SANDBOX_TESTS(TEST(restore), TEST(without_template), TEST(other_shape), TEST(wanted),
+SANDBOX_TESTS(TEST(restore), TEST(without_template), TEST(other_shape), TEST(wanted), TEST(key),
 	      TEST(bad_state), TEST(dies_in_trial), TEST(not_its_fault), TEST(fails_both_ways),
 	      TEST(damage), TEST(stopped), TEST(build_failures))
