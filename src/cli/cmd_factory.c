@@ -10,10 +10,9 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "cli/commands.h"
+#include "cli/factory_status.h"
 #include "runtime/spare.h"
 #include "runtime/template_build.h"
-
-#define KEY_SHOWN 12 /* digits of a key: enough to tell one from another */
 
 /* --- init --- */
 
@@ -45,44 +44,7 @@ static int run_init(struct config *config, struct err *err)
 	return r;
 }
 
-/* --- status and destroy --- */
-
-static void print_template(const char *root, const char *key)
-{
-	_cleanup_(template_fini) struct template t;
-	_cleanup_err_ struct err why = {0};
-	uint64_t age;
-
-	template_init(&t);
-	if (template_open(root, key, &t, &why) < 0) {
-		printf("%-*.*s  damaged: %s\n", KEY_SHOWN, KEY_SHOWN, key, err_text(&why));
-		return;
-	}
-	age = clock_realtime() - MIN(t.created_at, clock_realtime());
-	printf("%-*.*s  %6" PRIu64 "M  %6" PRIu64 "M  %8" PRIu64 "s\n", KEY_SHOWN, KEY_SHOWN, key,
-	       t.memory_size >> 20, (t.memory_used + t.state_size) >> 20,
-	       (uint64_t)(age / USEC_PER_SEC));
-}
-
-static int run_status(const struct config *config, struct err *err)
-{
-	const char *root = config->factory.template_path;
-	_cleanup_(strv_fini) struct strv keys = {0};
-	int r = template_list(root, &keys, err);
-
-	if (r < 0)
-		return r;
-	if (!config->factory.enable_template)
-		puts("templates are off (enable_template of [factory])");
-	if (!keys.n) {
-		printf("no template in %s\n", root);
-		return 0;
-	}
-	printf("%-*s  %7s  %7s  %9s\n", KEY_SHOWN, "TEMPLATE", "MEMORY", "TAKES", "AGE");
-	for (size_t i = 0; i < keys.n; i++)
-		print_template(root, keys.v[i]);
-	return 0;
-}
+/* --- destroy: status is in factory_status.c --- */
 
 static int run_destroy(const struct config *config, struct err *err)
 {
@@ -111,7 +73,7 @@ static int run_factory(struct cli *cli, struct err *err)
 	if (streq(what, "init"))
 		r = run_init(config, err);
 	else if (streq(what, "status"))
-		r = run_status(config, err);
+		r = factory_status(config, streq(cli_value(cli, "format", "table"), "json"), err);
 	else if (streq(what, "destroy"))
 		r = run_destroy(config, err);
 	else {
@@ -124,7 +86,11 @@ static int run_factory(struct cli *cli, struct err *err)
 static const struct cli_option options[] = {
 	{.name = "if-enabled", .help = "do nothing where enable_template is false"},
 	{.name = "allow-emulation",
-	 .help = "init: go on without KVM, emulated: without isolation guarantee"},
+	 .help = "init, status: go on without KVM, emulated: without isolation guarantee"},
+	{.name = "format",
+	 .value = "FORMAT",
+	 .choices = "table|json",
+	 .help = "status: table (default) or json"},
 	{.name = NULL},
 };
 
@@ -137,7 +103,9 @@ const struct cli_command cmd_factory = {
 		"publishes it\n"
 		"when a clone of it has passed. Sandboxes of the same shape are restored from it "
 		"instead of\n"
-		"booting, if enable_template is true. destroy leaves running sandboxes alone.",
+		"booting, if enable_template is true. status lists all, and says which one this "
+		"configuration\n"
+		"uses. destroy leaves running sandboxes alone.",
 	.options = options,
 	.min_args = 1,
 	.max_args = 1,

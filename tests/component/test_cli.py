@@ -138,6 +138,27 @@ def test_factory_where_templates_are_off(config):
     assert run("--config", config, "factory", "init", "--if-enabled").returncode == 0
 
 
+def test_factory_status(config, tmp_path):
+    """What is there, as a table and as JSON, also where it cannot be told which one would be used."""
+    folder = tmp_path / "templates"
+    broken = folder / ("0123456789abcdef" * 4)
+    config.write_text(config.read_text() + f'[factory]\nenable_template = false\ntemplate_path = "{folder}"\n')
+    table = run("--config", config, "factory", "status")
+    assert table.stdout.splitlines() == [f"no template in {folder}", "templates are off (enable_template of [factory])"]
+    broken.mkdir(parents=True)
+    table = run("--config", config, "factory", "status").stdout.splitlines()
+    assert table[0].split() == ["TEMPLATE", "MEMORY", "TAKES", "AGE"]
+    assert table[1] == "0123456789ab  damaged: the template has no readable info: No such file or directory"
+    status = json.loads(run("--config", config, "factory", "status", "--format", "json").stdout)
+    assert status == {
+        "enabled": False, "path": str(folder), "key": "", "failed": False,
+        "reason": "templates are off: set enable_template = true in [factory] of the configuration",
+        "templates": [{"key": broken.name, "used": False, "memory_mib": 0, "file_bytes": 0, "age_seconds": 0,
+                       "damaged": "the template has no readable info: No such file or directory"}]}
+    config.write_text(config.read_text().replace("enable_template = false", "").replace(f"{tmp_path}/initrd", "/nonexistent"))
+    assert "none is used by this configuration: " in run("--config", config, "factory", "status").stdout
+
+
 def test_full_device():
     """An output that cannot be written is a failure, as with every other tool."""
     with open("/dev/full", "w", encoding="ascii") as full:

@@ -2,6 +2,7 @@
 """Templates: how they are made, that clones are sandboxes of their own, and everything that can be wrong with one."""
 
 import hashlib
+import json
 import os
 import pathlib
 import re
@@ -43,6 +44,9 @@ class Factory:
         (template,) = self.templates()
         return template
 
+    def status(self):
+        return json.loads(self.call("status", "--format", "json").stdout)
+
     def templates(self):
         return [path for path in self.root.glob("*") if re.fullmatch("[0-9a-f]{64}", path.name)]
 
@@ -75,7 +79,10 @@ def expect(containerd, factory, name, how):
 # --- the factory ---
 
 def test_life_cycle(factory):
-    assert "no template in" in factory.call("status").stdout
+    nothing = factory.call("status").stdout.splitlines()
+    assert nothing[0] == f"no template in {factory.root}"
+    assert re.fullmatch(r"no template for this configuration \([0-9a-f]{12}\): sandboxes boot until factory init has made it",
+                        nothing[1])
     made = factory.call("init")
     assert re.fullmatch(r"template [0-9a-f]{12} is ready: \d+ of 256 MiB, made in \d+\.\d s\n", made.stdout)
     assert made.stderr.splitlines() == ["boot a virtual machine", "save it", "try a clone"]
@@ -84,6 +91,7 @@ def test_life_cycle(factory):
     status = factory.call("status").stdout.splitlines()
     assert status[0].split() == ["TEMPLATE", "MEMORY", "TAKES", "AGE"]
     assert status[1].split()[:2] == [template.name[:12], "256M"]
+    assert status[1].endswith("  used by this configuration") and len(status) == 2
     assert (factory.root.stat().st_mode & 0o777, template.stat().st_mode & 0o777) == (0o700, 0o700)
     assert {path.name for path in template.iterdir()} == {"memory", "state", "info"}
     factory.call("destroy")
@@ -112,6 +120,26 @@ def test_refusals(config, factory):
     assert subprocess.run([PROGRAM, "--config", config(), "factory", "init", "--if-enabled"], check=False).returncode == 0
     odd = factory.call("rebuild", check=False)
     assert odd.returncode == 2 and "not init, status or destroy" in odd.stderr
+
+
+def test_status_of_other_configurations(config, factory):
+    """Whose templates are in the same folder; and one for which none could be made."""
+    template = factory.init()
+    other = Factory(config, factory.root, auto=True, kernel_params="other")
+    row, expectation = other.call("status").stdout.splitlines()[1:]
+    assert row.startswith(template.name[:12]) and "used" not in row
+    assert expectation.endswith("the first sandbox boots and has it made, or factory init does")
+    status = other.status()
+    assert (status["reason"], status["failed"]) == ("", False)
+    assert [(t["key"], t["used"], t["memory_mib"]) for t in status["templates"]] == [(template.name, False, 256)]
+    (factory.root / f".failed-{status['key']}").touch()
+    assert other.status()["failed"] and "has failed within the last hour" in other.call("status").stdout
+    status = factory.status()
+    assert status["key"] == template.name and status["templates"][0]["used"]
+    changed_state(template)
+    status = factory.status()
+    assert "was changed" in status["templates"][0]["damaged"] and not status["templates"][0]["used"]
+    assert "no template for this configuration" in factory.call("status").stdout
 
 
 def test_two_at_once(factory):
