@@ -39,3 +39,9 @@ int template_key(struct loop *loop, struct config *config, char ret[VM_FINGERPRI
 int template_build_alone(struct config *config, const struct template_wish *wish,
 			 struct template *ret, struct err *err);
 int template_key_alone(struct config *config, char ret[VM_FINGERPRINT_SIZE], struct err *err);
+/*
+ * template_build_in_background: all that the program does which a sandbox has started because it
+ * found no template: makes the one of this key with the lowest priority, and says in the log what
+ * became of it. Returns 0 also when it is another's turn, or not this configuration's template.
+ */
+int template_build_in_background(struct config *config, const char *key, struct err *err);

@@ -417,27 +417,16 @@ void sandbox_expel(_unused_ const struct sandbox *s, pid_t pid)
 	note("expelled", name, true);
 }
 
-void template_init(struct template *t)
-{
-	*t = (struct template){.memory_fd = -1, .state_fd = -1};
-}
-
-void template_fini(struct template *t)
-{
-	template_init(t);
-}
-
 /* In a process of its own: what it was started with is what is tested. */
-int template_build_alone(_unused_ struct config *config, const struct template_wish *wish,
-			 struct template *ret, _unused_ struct err *err)
+int template_build_in_background(_unused_ struct config *config, const char *key,
+				 _unused_ struct err *err)
 {
 	_cleanup_(freep) char *expelled = xasprintf("%s/expelled-%d", getenv("FAKE_RUNTIME_DIR"),
 						    getpid());
 
-	if (wish->at_once && getsid(0) == getpid() && access(expelled, F_OK) == 0)
-		note("template", wish->key, true);
-	template_init(ret);
-	return 1;
+	if (getsid(0) == getpid() && access(expelled, F_OK) == 0)
+		note("template", key, true);
+	return 0;
 }
 
 int sandbox_cleanup(const char *id, _unused_ const char *owner, _unused_ pid_t ended,
