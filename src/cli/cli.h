@@ -28,7 +28,7 @@ struct cli_option {
 	const char *value;   /* "DIR": it takes a value of this kind; NULL: a switch */
 	const char *choices; /* "text|json", or NULL */
 	bool repeated;       /* may be given several times */
-	bool hidden;         /* accepted for compatibility, not shown */
+	bool hidden;         /* accepted for compatibility or for our own programs, not shown */
 	const char *help;
 };
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -44,6 +45,14 @@ static int run_init(struct config *config, struct err *err)
 	return r;
 }
 
+/* What `run` has started (run_template.h). */
+static int run_background(struct config *config, const char *key, struct err *err)
+{
+	/* It is "exe" so far. */
+	(void)prctl(PR_SET_NAME, CLI_PROGRAM);
+	return template_build_in_background(config, key, err);
+}
+
 /* --- destroy: status is in factory_status.c --- */
 
 static int run_destroy(const struct config *config, struct err *err)
@@ -70,7 +79,9 @@ static int run_factory(struct cli *cli, struct err *err)
 		return CLI_OK;
 	if (cli_has(cli, "allow-emulation"))
 		config->hypervisor.allow_emulation = true;
-	if (streq(what, "init"))
+	if (streq(what, "init") && cli_has(cli, "background"))
+		r = run_background(config, cli_value(cli, "background", ""), err);
+	else if (streq(what, "init"))
 		r = run_init(config, err);
 	else if (streq(what, "status"))
 		r = factory_status(config, streq(cli_value(cli, "format", "table"), "json"), err);
@@ -91,6 +102,7 @@ static const struct cli_option options[] = {
 	 .value = "FORMAT",
 	 .choices = "table|json",
 	 .help = "status: table (default) or json"},
+	{.name = "background", .value = "KEY", .hidden = true, .help = "init: for run"},
 	{.name = NULL},
 };
 

@@ -96,6 +96,18 @@ static int make_request(const struct cli *cli, struct run_request *request, char
 	return check_env(&request->env, err);
 }
 
+static void pass_log_options(const struct cli *cli, struct strv *ret)
+{
+	const char *log = cli_value(cli, "log", NULL), *format = cli_value(cli, "log-format", NULL);
+	/* It exists by now. */
+	_cleanup_(freep) char *path = log ? realpath(log, NULL) : NULL;
+
+	if (path)
+		strv_addf(ret, "--log=%s", path);
+	if (format)
+		strv_addf(ret, "--log-format=%s", format);
+}
+
 /* Lock a folder; the lock ends with the process. Returns the descriptor, or -errno. */
 static int lock_folder(const char *path, int operation)
 {
@@ -166,6 +178,7 @@ static int run_run(struct cli *cli, struct err *err)
 	_cleanup_(config_freep) struct config *config = NULL;
 	_cleanup_(freep) char *rootfs = NULL, *id = NULL;
 	struct run_request request = {0};
+	int status;
 
 	if (make_request(cli, &request, &rootfs, &id, err) < 0)
 		return RUN_FAILED;
@@ -175,7 +188,10 @@ static int run_run(struct cli *cli, struct err *err)
 	}
 	if (load_config(cli, &config, err) < 0 || change_config(cli, config, err) < 0)
 		return RUN_FAILED;
-	return run_in_bundle(config, &request, err);
+	pass_log_options(cli, &request.log_options);
+	status = run_in_bundle(config, &request, err);
+	strv_fini(&request.log_options);
+	return status;
 }
 
 static const struct cli_option options[] = {

@@ -18,6 +18,7 @@
 
 #include "base/fs.h"
 #include "base/path.h"
+#include "cli/run_template.h"
 #include "cli/terminal.h"
 #include "loop/co.h"
 #include "oci/spec_json.h"
@@ -363,6 +364,20 @@ static int load_spec(struct run *run)
 	return oci_spec_load(path, &run->spec, run->err);
 }
 
+/* For those that come after us; nobody waits for it. */
+static void order_template(const struct run *run, int mounts)
+{
+	const struct run_template_order order = {
+		.sandbox = run->sandbox,
+		.mounts = mounts,
+		.log_options = &run->request->log_options,
+		.allow_emulation = run->config->hypervisor.allow_emulation,
+	};
+
+	if (run->started)
+		run_template_order(&order);
+}
+
 static int run_loop(struct run *run)
 {
 	static const struct sandbox_listener listener = {0};
@@ -385,6 +400,7 @@ static int run_loop(struct run *run)
 	co_cond_init(&run->changed);
 	co_start(run->loop, run_sequence, run);
 	loop_run(run->loop);
+	order_template(run, left);
 	return 0;
 }
 

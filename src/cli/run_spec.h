@@ -15,6 +15,7 @@ struct run_request {
 	struct strv args, env; /* env: NAME=VALUE; both belong to the caller */
 	uint32_t uid, gid;
 	bool terminal, read_only;
+	struct strv log_options; /* for another of these programs, which begins in / */
 };
 
 /* run_spec_json: config.json's text; the caller frees. */

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import pathlib
 import pty
 import select
 import shutil
@@ -16,6 +17,7 @@ import time
 
 import pytest
 from conftest import BUILD, kata, limit, unique
+from patience import wait
 from soak import soak
 
 PROGRAM = BUILD / "src/cli/kata-runtime"
@@ -271,3 +273,65 @@ def test_debug_console(config, rootfs):
         assert "\ninit" in done.stdout.replace("\r", "")
         process.send_signal(signal.SIGKILL)
     runtime.run("nosuchcommand")
+
+
+# --- templates ---
+
+def builder_of(config):
+    """The process, or None; its children, for what blocks, have its command line."""
+    return next(iter(kata.processes(rf"kata-runtime --config={config} .*factory init --background=[0-9a-f]{{64}}")), None)
+
+
+def test_first_run_has_a_template_made(config, rootfs, tmp_path):
+    """After its end, by a process that has nothing of ours: output, terminal, folder, control group. The next is restored."""
+    path = config({"factory": {"enable_template": True, "template_path": str(tmp_path / "templates")}}, default_memory=256)
+    runtime = Runtime(os.path.relpath(path), rootfs)
+    name = unique("run")
+    done = runtime.run("sh", "-c", "exit 3", options=["--id", name])
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", "")
+    builder = builder_of(path)
+    wait("its priority", lambda: os.getpriority(os.PRIO_PROCESS, builder) == 19, 30)
+    assert os.getsid(builder) == builder
+    assert os.readlink(f"/proc/{builder}/cwd") == "/"
+    assert {os.readlink(f"/proc/{builder}/fd/{fd}") for fd in range(3)} == {"/dev/null"}
+    for file in ("cgroup", "mountinfo"):
+        assert name not in pathlib.Path(f"/proc/{builder}/{file}").read_text()
+    wait("the template", lambda: not builder_of(path), 120)
+    assert len(list((tmp_path / "templates").glob("[0-9a-f]*"))) == 1
+    name = unique("run")
+    with subprocess.Popen(runtime.run_command("sh", "-c", "echo ready; sleep 100", options=["--id", name]),
+                          stdin=subprocess.DEVNULL, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        wait_for(process, "ready\n")
+        (qemu,) = kata.qemu_of(name)
+        assert "-incoming" in kata.cmdline(qemu)
+        process.terminate()
+        process.terminate()
+    assert not builder_of(path)
+
+
+@pytest.mark.parametrize("options, made", [([], "failed"), (["--memory", "300"], "nothing")], ids=["no-room", "other-kind"])
+def test_no_template_after_a_run(config, rootfs, tmp_path, options, made):
+    """That it cannot be made is noted and in the log, not on the terminal; of another kind of VM none is made."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "small", folder], check=True)
+    try:
+        path = config({"factory": {"enable_template": True, "template_path": str(folder)}}, default_memory=256)
+        runtime = Runtime(path, rootfs)
+        log = tmp_path / "log"
+        command = [runtime.command()[0], "--log", "log", "--log-format", "json", *runtime.run_command("id", options=options)[1:]]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+                              cwd=tmp_path)
+        assert done.returncode == 0 and done.stdout.startswith("uid=0") and not done.stderr
+        wait("a builder", (folder / "lock").exists, 60)
+        wait("the builder's end", lambda: not builder_of(path), 120)
+        said = [json.loads(line)["msg"] for line in log.read_text().splitlines()]
+        assert any("is being made in the background" in text for text in said)
+        assert any("has no room for the template's memory" in text for text in said) == (made == "failed")
+        assert len(list(folder.glob(".failed-*"))) == (made == "failed")
+        # Nobody tries again at once.
+        if made == "failed":
+            assert runtime.run("id").returncode == 0
+            assert not builder_of(path)
+    finally:
+        subprocess.run(["umount", folder], check=True)
