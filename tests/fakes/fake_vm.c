@@ -163,6 +163,8 @@ static void begin_guest(struct vm *vm)
 	if (!fake_vm_plan.no_agent)
 		the_agent = fake_agent_new(vm->loop, TAKE_FD(vm->agent_fd), true,
 					   fake_vm_plan.mood);
+	if (the_agent && fake_vm_plan.slow_method)
+		fake_agent_delay(the_agent, fake_vm_plan.slow_method, 10 * USEC_PER_MSEC);
 	if (fake_vm_plan.dies_after_usec)
 		loop_timer_set(vm->loop, &vm->death, clock_after(fake_vm_plan.dies_after_usec),
 			       on_death);

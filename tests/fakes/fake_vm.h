@@ -16,6 +16,7 @@ struct fake_vm_plan {
 	 * "vm_add_device:<id>" … or NULL. */
 	const char *fail;
 	const char *fail_once;    /* the same, the first time only */
+	const char *slow_method;  /* of the agent: takes 10 ms; NULL: none */
 	bool no_agent;            /* nobody listens in the guest … */
 	uint64_t dies_after_usec; /* … and it ends after that; 0: it lives */
 	bool replaced;            /* its files are others by now */
