@@ -81,7 +81,8 @@ size_t boot_share_storages(const struct sandbox *s, Grpc__Storage storages[_SHAR
 /*
  * boot_find_template: when there is a template of the VM that was prepared, begin to restore that,
  * beside the next steps. boot_drop_template: its undo. boot_await_restore: until the VM runs.
- * boot_freshen: give the clone its own random numbers and the time.
+ * boot_freshen: give the clone its own random numbers and the time; a guest that has booted the
+ * time alone, where it could not learn it.
  */
 int boot_find_template(void *context, struct err *err);
 void boot_drop_template(void *context);

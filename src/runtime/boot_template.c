@@ -309,9 +309,10 @@ int boot_freshen(void *context, struct err *err)
 	struct sandbox *s = context;
 	int r;
 
-	/* A spare has waited, and its host may have slept. */
+	/* Without KVM a guest that boots takes the time from a clock that knows seconds only. A
+	 * spare has waited, and its host may have slept. */
 	if (!s->restore && !s->former)
-		return 0;
+		return s->disk.emulated ? set_clock(s, err) : 0;
 	r = reseed(s, err);
 	if (r == 0)
 		r = set_clock(s, err);
