@@ -17,15 +17,20 @@ def _enter(descriptor):
         raise OSError(ctypes.get_errno(), f"setns: {os.strerror(ctypes.get_errno())}")
 
 
-def connect(namespace, host, port, timeout=60):
-    """A TCP connection made in the namespace at this path. A socket stays where it was made, so only its making needs to
+def made_in(namespace, make):
+    """The socket that make() makes, in the namespace at this path. It stays where it was made, so only its making needs to
     be there."""
     with open("/proc/thread-self/ns/net", "rb") as home, open(namespace, "rb") as inside:
         _enter(inside.fileno())
         try:
-            return socket.create_connection((host, port), timeout)
+            return make()
         finally:
             _enter(home.fileno())
+
+
+def connect(namespace, host, port, timeout=60):
+    """A TCP connection made in the namespace at this path."""
+    return made_in(namespace, lambda: socket.create_connection((host, port), timeout))
 
 
 def addresses(number):

@@ -8,6 +8,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -16,7 +17,9 @@ import pytest
 from conftest import BUILD, IMAGE, Sandbox, daemon, kata, limit, remove, unique
 
 import leaks
+import netspace
 from patience import wait
+from test_network import GATEWAY, Namespace
 
 pytestmark = pytest.mark.once  # what is tested is the runtime, whoever calls it
 
@@ -251,30 +254,97 @@ def test_failure_in_the_background(containerd, config, tmp_path, name):
 
 # --- clones ---
 
-WHO = ("cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid; head -c 32 /dev/urandom | sha256sum;"
-       " grep -E 'stack|libc|heap|vdso' /proc/self/maps | cut -d- -f1; cat /sys/class/net/*/address;"
-       " awk '{print $1}' /proc/uptime")
+# A line for each: a name, and what one machine has for itself or has drawn by chance.
+WHO = f"""
+echo boot_id $(cat /proc/sys/kernel/random/boot_id)
+echo uuid $(cat /proc/sys/kernel/random/uuid)
+echo urandom $(head -c 32 /dev/urandom | sha256sum)
+echo random $(head -c 32 /dev/random | sha256sum)
+for part in heap stack vdso; do echo $part $(for i in 1 2; do grep $part /proc/self/maps | cut -d- -f1; done); done
+echo mac $(cat /sys/class/net/eth0/address)
+echo product_uuid $(cat /sys/class/dmi/id/product_uuid)
+for i in 1 2 3; do nc {GATEWAY} 7000 -e true; done
+timeout 3 nslookup name {GATEWAY}
+"""
+# As of all pods of a host under runc.
+IN_COMMON = {"product_uuid"}
+
+
+def listen(namespace, kind, port):
+    """A server on the other side of the pod's network."""
+    server = netspace.made_in(f"/run/netns/{namespace.gateway}", lambda: socket.socket(socket.AF_INET, kind))
+    server.settimeout(limit(30))
+    server.bind((GATEWAY, port))
+    return server
+
+
+def identity(containerd, factory, name, namespace):
+    """{name: text} of WHO in a clone, and what its connections and its questions to a name server bring from it."""
+    with listen(namespace, socket.SOCK_STREAM, 7000) as server, listen(namespace, socket.SOCK_DGRAM, 53) as names:
+        server.listen(3)
+        sandbox = start(containerd, factory, name, options=["--with-ns", f"network:{namespace.path}"])
+        assert restored(sandbox)
+        lines = sandbox.exec("sh", "-c", WHO).stdout.splitlines()
+        found = dict(line.split(" ", 1) for line in lines[:9])
+        accepted = [server.accept() for _ in range(3)]
+        found["ports"] = [port for _, (_, port) in accepted]
+        for connection, _ in accepted:
+            connection.close()
+        questions = [names.recvfrom(512) for _ in range(2)]
+        found["dns_ids"] = [question[:2] for question, _ in questions]
+        found["dns_ports"] = [port for _, (_, port) in questions]
+        sandbox.remove()
+        return found
 
 
 def test_clones_are_their_own(containerd, factory):
-    """Two clones of one template share no random number and no address of a new process; and they know the time."""
+    """Two clones of one template share nothing that a machine draws by chance, and no address of a new process."""
     factory.init()
-    names = [unique(), unique()]
-    try:
-        texts = []
-        for name in names:
-            sandbox = start(containerd, factory, name)
-            assert restored(sandbox)
-            texts.append(sandbox.exec("sh", "-c", WHO).stdout.split())
-            before = time.time()
-            seen = int(sandbox.exec("date", "+%s").stdout)
-            assert int(before) <= seen <= time.time() + 1
-        common = set(texts[0]) & set(texts[1])
-        # The loopback's address, and what sha256sum calls its input.
-        assert common <= {"00:00:00:00:00:00", "-"}, common
-    finally:
-        for name in names:
+    found = []
+    for _ in range(2):
+        name = unique()
+        namespace = Namespace(unique("net"))
+        try:
+            found.append(identity(containerd, factory, name, namespace))
+        finally:
             remove(containerd, name)
+            namespace.remove()
+    print(*found, sep="\n")
+    assert len(found[0]) == 12 and found[0].keys() == found[1].keys()
+    assert {key for key, value in found[0].items() if found[1][key] == value} == IN_COMMON
+
+
+CLOCK_CLOSE = 0.005  # seconds, on an idle machine
+
+
+def clock_offsets(sandbox):
+    """How far at least, and at most, the guest's clock is ahead of the host's: what many short questions have in common."""
+    command = sandbox.containerd.command("task", "exec", "--exec-id", unique("x"), sandbox.name, "sh", "-c",
+                                         "while read x; do echo $EPOCHREALTIME; done")
+    least, most = -float("inf"), float("inf")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        for _ in range(50):
+            before = time.time()
+            print("?", file=process.stdin, flush=True)
+            seen = float(process.stdout.readline())
+            least, most = max(least, seen - time.time()), min(most, seen - before)
+        process.stdin.close()
+    print(f"the guest's clock is ahead by {least * 1000:.1f} to {most * 1000:.1f} ms")
+    return least, most
+
+
+@pytest.mark.parametrize("how", [RESTORED, BOOTS], ids=["restored", "booted"])
+def test_clock(containerd, factory, name, how):
+    """The guest knows the time, whenever its template was made, from the start on and some time later."""
+    if how == RESTORED:
+        factory.init()
+        time.sleep(3)
+    sandbox = start(containerd, factory, name)
+    assert restored(sandbox) == how
+    for pause in (0, 3):
+        time.sleep(pause)
+        least, most = clock_offsets(sandbox)
+        assert least <= limit(CLOCK_CLOSE) and most >= -limit(CLOCK_CLOSE)
 
 
 def test_what_was_plugged_in(containerd, factory, name):
