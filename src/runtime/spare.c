@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -14,6 +15,8 @@
 
 #define PLACES_MAX   64 /* as many as the configuration may ask for */
 #define DIGITS_SHOWN 16
+
+#define DISMISSED_NAME "dismissed"
 
 static char *folder_of(const char *config_file)
 {
@@ -39,6 +42,16 @@ static char *socket_of(const char *folder, unsigned int place)
 	return xasprintf("%s/%u.sock", folder, place);
 }
 
+/* Zero: never. */
+static struct timespec last_dismissed(const char *folder)
+{
+	_cleanup_(freep) char *path = path_join(folder, DISMISSED_NAME);
+	struct stat st = {0};
+
+	(void)stat(path, &st);
+	return st.st_mtim;
+}
+
 int spare_claim(const char *config_file, unsigned int n, struct spare_place *ret, struct err *err)
 {
 	_cleanup_(freep) char *folder = folder_of(config_file);
@@ -53,7 +66,8 @@ int spare_claim(const char *config_file, unsigned int n, struct spare_place *ret
 			continue;
 		if (fd < 0)
 			return err_set(err, fd, "lock place %u in %s", i, folder);
-		*ret = (struct spare_place){fd, -1, socket_of(folder, i)};
+		*ret = (struct spare_place){fd, -1, xstrdup(folder), socket_of(folder, i),
+					    last_dismissed(folder)};
 		return 0;
 	}
 	return err_setx(err, -EEXIST, "there are %u spares", n);
@@ -66,16 +80,24 @@ void spare_release(struct spare_place *place)
 		(void)unlink(place->socket);
 	fd_close(place->listener);
 	fd_close(place->lock);
+	free(place->folder);
 	free(place->socket);
-	*place = (struct spare_place){-1, -1, NULL};
+	*place = (struct spare_place){.lock = -1, .listener = -1};
 }
 
 int spare_offer(struct spare_place *place, struct err *err)
 {
+	struct timespec now;
+
 	(void)unlink(place->socket);
 	place->listener = fd_unix_listen(place->socket, 0600);
-	return place->listener < 0 ? err_set(err, place->listener, "listen on %s", place->socket)
-				   : 0;
+	if (place->listener < 0)
+		return err_set(err, place->listener, "listen on %s", place->socket);
+	/* Whoever dismisses now finds it. */
+	now = last_dismissed(place->folder);
+	if (memcmp(&now, &place->dismissed, sizeof(now)) != 0)
+		return err_setx(err, -ECANCELED, "all spares were dismissed");
+	return 0;
 }
 
 bool spare_missing(const char *config_file, unsigned int n)
@@ -125,8 +147,12 @@ unsigned int spare_count(const char *config_file)
 
 unsigned int spare_dismiss(const char *config_file)
 {
+	_cleanup_(freep) char *folder = folder_of(config_file);
+	_cleanup_(freep) char *note = path_join(folder, DISMISSED_NAME);
 	unsigned int n = 0;
 
+	/* Without the folder there are none. */
+	(void)fs_replace(note, "", 0, 0600, false);
 	for (unsigned int next = 0;;) {
 		_cleanup_(closep) int fd = spare_connect(config_file, &next);
 

@@ -39,6 +39,7 @@
 #define LOOK_USEC      (10 * USEC_PER_SEC) /* between two looks at the host's memory */
 #define MEMORY_SHARE   10                  /* a tenth of it is to be left for others */
 #define OOM_SCORE_LAST "1000"
+#define SPARE_NAME     "spare" /* of its sandbox; a number follows */
 
 enum fate { FATE_UNDECIDED, FATE_TAKEN, FATE_ENDED };
 
@@ -130,7 +131,7 @@ static void order_next(struct waiting *w)
 static int prepare(struct waiting *w)
 {
 	const struct sandbox_listener listener = {.died = on_died, .arg = w};
-	_cleanup_(freep) char *id = path_new_id("spare");
+	_cleanup_(freep) char *id = path_new_id(SPARE_NAME);
 	uint64_t began = clock_now();
 	int r;
 
@@ -267,6 +268,8 @@ static int make_and_wait(struct waiting *w, struct err *err)
 		log_info("no spare is made: memory runs short");
 		return 0;
 	}
+	/* What killed ones have left. */
+	sandbox_sweep(SPARE_NAME "-", NULL, NULL);
 	w->mounts = sandbox_private_mounts(err);
 	if (w->mounts < 0)
 		return w->mounts;
@@ -282,7 +285,7 @@ int cmd_spare(const struct options *options, struct err *err)
 	_cleanup_(waiting_fini) struct waiting w = {
 		.options = options,
 		.mounts = -1,
-		.place = {-1, -1, NULL},
+		.place = {.lock = -1, .listener = -1},
 		.handover = {.serve = {.listener = -1, .mounts = -1}},
 		.err = err,
 	};
@@ -295,6 +298,11 @@ int cmd_spare(const struct options *options, struct err *err)
 	r = config_load(*options->config ? options->config : NULL, &w.config, err);
 	if (r == 0)
 		r = make_and_wait(&w, err);
+	if (r == -ECANCELED) {
+		log_info("no spare is kept: %s", err_text(err));
+		err_clear(err);
+		return 0;
+	}
 	if (r < 0)
 		log_warn("no spare could be made: %s", err_text(err));
 	return r;

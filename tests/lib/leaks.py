@@ -20,8 +20,9 @@ KEPT = {"/run/vc", "/run/vc/vm", "/run/vc/sbs", "/run/kata-containers", "/run/ka
         "/run/kata-containers/shared/sandboxes", "/run/kata-containers/run", "/run/containerd/s", "/run/netns", "/dev/shm",
         # What was learnt about the host, until the next boot.
         "/run/kata-containers/kvm-probe", "/run/kata-containers/virtiofsd-flavour", "/run/vc/seccomp"}
-# What an allocator of addresses remembers of the last one; seccomp profiles that have been compiled.
-KEPT_NAMES = re.compile(r"last_reserved_ip\.\d+|lock|[0-9a-f]{64}-[\d.]+\.bpf")
+# What an allocator of addresses remembers of the last one; the places of spares, which may be claimed again; seccomp
+# profiles that have been compiled.
+KEPT_NAMES = re.compile(r"last_reserved_ip\.\d+|lock|spare|dismissed|[0-9a-f]{16}|\d+\.lock|[0-9a-f]{64}-[\d.]+\.bpf")
 PROGRAMS = ("qemu-system", "virtiofsd", "containerd-shim")
 OUR_GROUPS = re.compile(r"/(kata|kt\d)[^/]*")
 # A kubelet's for all its pods.
