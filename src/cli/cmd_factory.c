@@ -117,7 +117,8 @@ const struct cli_command cmd_factory = {
 		"instead of\n"
 		"booting, if enable_template is true. status lists all, and says which one this "
 		"configuration\n"
-		"uses. destroy leaves running sandboxes alone.",
+		"uses. destroy ends this configuration's spares, too, and leaves running "
+		"sandboxes alone.",
 	.options = options,
 	.min_args = 1,
 	.max_args = 1,

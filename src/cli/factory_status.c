@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "runtime/spare.h"
 #include "runtime/template_build.h"
 
 struct status {
@@ -15,6 +16,7 @@ struct status {
 	char own[VM_FINGERPRINT_SIZE]; /* this configuration's; "": it has none … */
 	struct err why;                /* … because of this */
 	bool found, failed;            /* its template is there and good; making it has failed */
+	unsigned int spares;           /* of this configuration that are ready */
 };
 
 static void status_fini(struct status *s)
@@ -40,6 +42,7 @@ static int load(struct config *config, struct status *ret, struct err *err)
 		ret->found = is_good(ret->root, ret->own);
 		ret->failed = template_has_failed(ret->root, ret->own);
 	}
+	ret->spares = spare_count(config->file);
 	return template_list(ret->root, &ret->keys, err);
 }
 
@@ -88,6 +91,15 @@ static void print_own(const struct status *s)
 		       what_comes(s));
 }
 
+static void print_spares(const struct status *s)
+{
+	uint32_t wanted = s->config->factory.spares;
+
+	if (wanted || s->spares)
+		printf("spares: %u of %" PRIu32 " %s ready\n", s->spares, wanted,
+		       s->spares == 1 ? "is" : "are");
+}
+
 static void print_table(const struct status *s)
 {
 	if (!s->keys.n)
@@ -97,6 +109,7 @@ static void print_table(const struct status *s)
 	for (size_t i = 0; i < s->keys.n; i++)
 		print_row(s, s->keys.v[i]);
 	print_own(s);
+	print_spares(s);
 }
 
 /* --- JSON --- */
@@ -133,6 +146,8 @@ static void print_json(const struct status *s)
 	json_object_set_new(o, "reason", json_string(*s->own ? "" : err_text(&s->why)));
 	json_object_set_new(o, "failed", json_boolean(s->failed));
 	json_object_set_new(o, "templates", rows);
+	json_object_set_new(o, "spares", json_integer((json_int_t)s->config->factory.spares));
+	json_object_set_new(o, "spares_ready", json_integer((json_int_t)s->spares));
 	json_dumpf(o, stdout, JSON_INDENT(2));
 	putchar('\n');
 	json_decref(o);

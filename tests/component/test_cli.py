@@ -154,7 +154,8 @@ def test_factory_status(config, tmp_path):
         "enabled": False, "path": str(folder), "key": "", "failed": False,
         "reason": "templates are off: set enable_template = true in [factory] of the configuration",
         "templates": [{"key": broken.name, "used": False, "memory_mib": 0, "file_bytes": 0, "age_seconds": 0,
-                       "damaged": "the template has no readable info: No such file or directory"}]}
+                       "damaged": "the template has no readable info: No such file or directory"}],
+        "spares": 0, "spares_ready": 0}
     config.write_text(config.read_text().replace("enable_template = false", "").replace(f"{tmp_path}/initrd", "/nonexistent"))
     assert "none is used by this configuration: " in run("--config", config, "factory", "status").stdout
 
