@@ -58,7 +58,7 @@ def trace(log, sandbox, began, ended):
                 machine_runs = now
         elif boot := BOOT.fullmatch(message):
             bars += _boot(now, *boot.groups(), machine_runs)
-        elif message.startswith("sandbox: new"):
+        elif message in ("sandbox: new, now booting", "sandbox: spare, now booting"):
             bars.append(Bar("containerd, until the shim begins", 0, now, "containerd"))
         elif message.endswith("now running"):
             served = now
