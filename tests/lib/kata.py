@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tree's own guest image and configuration, and what the host shows of a running sandbox."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -13,6 +14,8 @@ from containerd import TREE
 
 AGENT_PORT = "agent0"
 VM_DIR = pathlib.Path("/run/vc/vm")
+STATES = pathlib.Path("/run/vc/sbs")
+SPARES = pathlib.Path("/run/vc/spare")
 
 
 def make_image(build=TREE / "build", *options, folder="image"):
@@ -82,12 +85,38 @@ def processes(pattern):
     return sorted(found)
 
 
+def first_name(sandbox):
+    """The one that its programs were started with: its own, unless it was a spare."""
+    try:
+        return json.loads((STATES / sandbox / "state.json").read_text())["vm_name"] or sandbox
+    except OSError:
+        return sandbox
+
+
+def spares(config):
+    """The names of those of this configuration that wait for a pod."""
+    found = []
+    for file in STATES.glob("spare-*/state.json"):
+        try:
+            state = json.loads(file.read_text())
+        except OSError:
+            continue
+        if state["state"] == "spare" and state["config_file"] == str(config):
+            found.append(state["id"])
+    return sorted(found)
+
+
+def had_spares(config):
+    """One was made of this configuration, or begun."""
+    return (SPARES / hashlib.sha256(str(config).encode()).hexdigest()[:16]).exists()
+
+
 def qemu_of(sandbox):
-    return processes(rf"qemu-system\S* .*-name sandbox-{re.escape(sandbox)}\b")
+    return processes(rf"qemu-system\S* .*-name sandbox-{re.escape(first_name(sandbox))}\b")
 
 
 def virtiofsd_of(sandbox):
-    return processes(rf"virtiofsd .*/{re.escape(sandbox)}/(rootfs/)?shared\b")
+    return processes(rf"virtiofsd .*/{re.escape(first_name(sandbox))}/(rootfs/)?shared\b")
 
 
 def _parent(pid):
