@@ -255,8 +255,8 @@ static void no_folder(_unused_ void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(claims),   TEST(configurations), TEST(missing), TEST(connects),  TEST(killed),
-		TEST(counts),   TEST(dismisses),      TEST(rights),  TEST(no_folder),
+		TEST(claims), TEST(configurations), TEST(missing), TEST(connects),  TEST(killed),
+		TEST(counts), TEST(dismisses),      TEST(rights),  TEST(no_folder),
 	};
 
 	if (own_run_enter() < 0)

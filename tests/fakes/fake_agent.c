@@ -35,6 +35,7 @@ struct fake_agent {
 	struct map processes; /* by exec id */
 	struct map volumes;   /* live ones, by name: char *, as fake_agent_volume() gives it */
 	struct buf log, last;
+	char *sandbox; /* fake_agent_sandbox() */
 	char *fail_method, *fail_text, *slow_method;
 	int fail;
 	uint64_t delay;
@@ -123,6 +124,8 @@ static int create_sandbox(struct ttrpc_call *call, const void *request, void *re
 		for (size_t k = 0; k < r->storages[i]->n_options; k++)
 			buf_addf(&agent->log, " %s:%s", r->storages[i]->source,
 				 r->storages[i]->options[k]);
+	free(agent->sandbox);
+	agent->sandbox = xasprintf("%s %s", r->sandbox_id, r->hostname);
 	return note(call, err);
 }
 
@@ -544,6 +547,7 @@ static void leave(struct fake_agent *agent)
 	map_fini(&agent->volumes);
 	buf_fini(&agent->log);
 	buf_fini(&agent->last);
+	free(agent->sandbox);
 	free(agent->fail_method);
 	free(agent->fail_text);
 	free(agent->slow_method);
@@ -616,6 +620,11 @@ const char *fake_agent_log(const struct fake_agent *agent)
 const struct buf *fake_agent_last(const struct fake_agent *agent)
 {
 	return &agent->last;
+}
+
+const char *fake_agent_sandbox(const struct fake_agent *agent)
+{
+	return agent->sandbox ? agent->sandbox : "";
 }
 
 const char *fake_agent_volume(const struct fake_agent *agent, const char *name)

@@ -51,6 +51,8 @@ void fake_agent_say(struct fake_agent *agent, const char *exec_id, const char *t
 const char *fake_agent_log(const struct fake_agent *agent);
 /* fake_agent_last: what the last CreateContainer carried, packed. */
 const struct buf *fake_agent_last(const struct fake_agent *agent);
+/* fake_agent_sandbox: what the last CreateSandbox carried, "id hostname". */
+const char *fake_agent_sandbox(const struct fake_agent *agent);
 /* fake_agent_volume: what an update of the live volume has brought, "path=data path@uid:gid=data …"
  * in the order of arrival, root's without owners, "" when there is no such volume. */
 const char *fake_agent_volume(const struct fake_agent *agent, const char *name);

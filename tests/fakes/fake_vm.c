@@ -335,11 +335,15 @@ const char *vm_console_tail(struct vm *vm)
 
 int vm_move(struct vm *vm, const char *run_dir, struct err *err)
 {
-	if (rename(vm->run_dir, run_dir) < 0)
+	int r = note("vm_move", err);
+
+	if (r < 0)
+		return r;
+	if (renameat2(AT_FDCWD, vm->run_dir, AT_FDCWD, run_dir, RENAME_NOREPLACE) < 0)
 		return err_set(err, -errno, "rename %s to %s", vm->run_dir, run_dir);
 	free(vm->run_dir);
 	vm->run_dir = xstrdup(run_dir);
-	return note("vm_move", err);
+	return 0;
 }
 
 bool vm_is_current(_unused_ const struct vm *vm)
@@ -349,9 +353,10 @@ bool vm_is_current(_unused_ const struct vm *vm)
 
 int vm_cleanup(const char *run_dir, const char *id, struct err *err)
 {
-	(void)id;
+	_cleanup_(freep) char *what = xasprintf("vm_cleanup:%s", id);
+
 	fs_remove_all(run_dir);
-	return note("vm_cleanup", err);
+	return note(what, err);
 }
 
 int virtiofsd_start(struct loop *loop, const struct virtiofsd_config *config,
