@@ -68,7 +68,7 @@ static void rename_state(struct sandbox *s, const char *id, const char *owner, c
 	struct persist disk;
 
 	persist_init(&disk, id);
-	persist_set(&disk.state, s->disk.state);
+	persist_set(&disk.state, sandbox_state_name(SANDBOX_BOOTING));
 	persist_set(&disk.config_file, s->disk.config_file);
 	persist_set(&disk.owner, owner);
 	persist_set(&disk.netns, netns);

@@ -164,6 +164,26 @@ static void belongings(_unused_ void **state)
 	in_coroutine(belongings_body);
 }
 
+/* During the adoption it is not ready for anybody. */
+static void names_body(void)
+{
+	struct persist p;
+
+	prepare();
+	adopt();
+	assert_int_equal(boot_take_name(sandbox, NULL), 0);
+	p = state_of("s1");
+	assert_string_equal(p.state, "booting");
+	persist_fini(&p);
+	expect_folders(SPARE, false);
+	boot_undo(sandbox);
+}
+
+static void names(_unused_ void **state)
+{
+	in_coroutine(names_body);
+}
+
 static void bind_mounts_body(void)
 {
 	assert_int_equal(fs_mkdir_all("/run/own", 0755), 0);
@@ -587,7 +607,7 @@ static void crashes(void **state)
 	}
 }
 
-SANDBOX_TESTS(TEST(life), TEST(belongings), TEST(bind_mounts), TEST(unshared),
+SANDBOX_TESTS(TEST(life), TEST(belongings), TEST(names), TEST(bind_mounts), TEST(unshared),
 	      TEST(unused), TEST(stale), TEST(other_size), TEST(dies_while_it_waits),
 	      TEST(no_spare), TEST(failures), TEST(host_failures), TEST(dies_in_adoption),
 	      TEST(stopped_in_adoption), TEST(leftover), TEST(living), TEST(crashes))
