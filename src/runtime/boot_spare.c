@@ -110,6 +110,28 @@ int sandbox_adopt(struct sandbox *s, struct config *config, const Grpc__Spec *sp
 
 /* --- its processes --- */
 
+static size_t add_tree(pid_t pid, pid_t *ret, size_t max)
+{
+	if (pid <= 0 || !max)
+		return 0;
+	*ret = pid;
+	return 1 + proc_descendants(pid, ret + 1, max - 1);
+}
+
+/* Not all that we have started: the next spare may be among those. */
+static size_t processes_of(const struct sandbox *s, pid_t *ret, size_t max)
+{
+	struct vm_pids vm;
+	size_t n;
+
+	vm_get_pids(s->vm, &vm);
+	n = add_tree(vm.vmm, ret, max);
+	for (size_t i = 0; i < _SHARE_MAX; i++)
+		if (s->virtiofsd[i])
+			n += add_tree(virtiofsd_pid(s->virtiofsd[i]), ret + n, max - n);
+	return n;
+}
+
 /* The scheduler knows threads, not processes. */
 static void set_priority(pid_t pid, int priority)
 {
@@ -151,7 +173,7 @@ int boot_take_name(void *context, struct err *err)
 	pid_t pids[PROCESSES_MAX];
 	int r;
 
-	follow_us(pids, proc_descendants(0, pids, ARRAY_SIZE(pids)));
+	follow_us(pids, processes_of(s, pids, ARRAY_SIZE(pids)));
 	r = boot_make_state(s, err);
 	if (r >= 0)
 		r = vm_move(s->vm, run_dir, err);

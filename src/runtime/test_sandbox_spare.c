@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A sandbox that is up before its pod is known, and becomes the pod's. */
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
 #include "fakes/fake_agent.h"
 #include "runtime/boot.h"
 #include "runtime/sandbox_fixture.h"
@@ -182,6 +187,61 @@ static void names_body(void)
 static void names(_unused_ void **state)
 {
 	in_coroutine(names_body);
+}
+
+static void set_score(pid_t pid, const char *score)
+{
+	_cleanup_(freep) char *path = xasprintf("/proc/%d/oom_score_adj", pid);
+
+	assert_int_equal(fs_write(path, score), 0);
+}
+
+static void expect_score(pid_t pid, const char *score)
+{
+	_cleanup_(freep) char *path = xasprintf("/proc/%d/oom_score_adj", pid), *text = NULL;
+
+	assert_int_equal(fs_read(path, 16, &text, NULL), 0);
+	assert_string_equal(str_chomp(text), score);
+}
+
+/* Its processes count as the pod's from then on; the next spare, which it has started, does not. */
+static void processes_body(void)
+{
+	_cleanup_(freep) char *own = NULL;
+	struct sandbox_status status;
+	pid_t other = fork();
+	bool may_raise;
+
+	if (other == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close_range(3, ~0U, 0);
+		pause();
+		_exit(0);
+	}
+	assert_int_equal(fs_read("/proc/self/oom_score_adj", 16, &own, NULL), 0);
+	prepare();
+	sandbox_status(sandbox, &status);
+	assert_true(status.vm_pid > 0);
+	set_score(status.vm_pid, "1000");
+	set_score(other, "1000");
+	may_raise = setpriority(PRIO_PROCESS, (id_t)status.vm_pid, 19) == 0 &&
+		    setpriority(PRIO_PROCESS, (id_t)status.vm_pid, 18) == 0;
+	assert_int_equal(setpriority(PRIO_PROCESS, (id_t)other, 19), 0);
+	start_adopted();
+	expect_score(status.vm_pid, str_chomp(own));
+	expect_score(other, "1000");
+	assert_int_equal(getpriority(PRIO_PROCESS, (id_t)other), 19);
+	if (may_raise)
+		assert_int_equal(getpriority(PRIO_PROCESS, (id_t)status.vm_pid),
+				 getpriority(PRIO_PROCESS, 0));
+	stop();
+	kill(other, SIGKILL);
+	waitpid(other, NULL, 0);
+}
+
+static void processes(_unused_ void **state)
+{
+	in_coroutine(processes_body);
 }
 
 static void bind_mounts_body(void)
@@ -607,7 +667,8 @@ static void crashes(void **state)
 	}
 }
 
-SANDBOX_TESTS(TEST(life), TEST(belongings), TEST(names), TEST(bind_mounts), TEST(unshared),
-	      TEST(unused), TEST(stale), TEST(other_size), TEST(dies_while_it_waits),
-	      TEST(no_spare), TEST(failures), TEST(host_failures), TEST(dies_in_adoption),
-	      TEST(stopped_in_adoption), TEST(leftover), TEST(living), TEST(crashes))
+SANDBOX_TESTS(TEST(life), TEST(belongings), TEST(names), TEST(processes), TEST(bind_mounts),
+	      TEST(unshared), TEST(unused), TEST(stale), TEST(other_size),
+	      TEST(dies_while_it_waits), TEST(no_spare), TEST(failures), TEST(host_failures),
+	      TEST(dies_in_adoption), TEST(stopped_in_adoption), TEST(leftover), TEST(living),
+	      TEST(crashes))
