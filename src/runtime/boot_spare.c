@@ -195,19 +195,23 @@ int boot_move_cgroup(void *context, struct err *err)
 {
 	struct sandbox *s = context;
 	const char *path = s->spec && s->spec->linux ? s->spec->linux->cgroupspath : "";
-	struct host_cgroup from = s->cgroup;
+	struct host_cgroup from = s->cgroup, to = {0};
 	pid_t pids[PROCESSES_MAX];
+	size_t n;
 	int r;
 
-	s->cgroup = (struct host_cgroup){0};
-	r = host_cgroup_plan(&s->cgroup, path, s->id, err);
-	for (size_t i = 0; r >= 0 && i < s->cgroup.dirs.n; i++)
-		strv_add(&s->disk.cgroups, s->cgroup.dirs.v[i]);
+	r = host_cgroup_plan(&to, path, s->id, err);
+	for (size_t i = 0; r >= 0 && i < to.dirs.n; i++)
+		strv_add(&s->disk.cgroups, to.dirs.v[i]);
 	if (r >= 0)
 		r = persist_save(&s->disk, err);
-	if (r >= 0)
-		r = host_cgroup_move(&from, &s->cgroup, pids,
-				     proc_descendants(0, pids, ARRAY_SIZE(pids)), s->deadline, err);
+	if (r < 0) {
+		host_cgroup_fini(&to);
+		return r;
+	}
+	s->cgroup = to;
+	n = processes_of(s, pids, ARRAY_SIZE(pids));
+	r = host_cgroup_move(&from, &s->cgroup, pids, n, s->deadline, err);
 	host_cgroup_fini(&from);
 	return r;
 }

@@ -277,6 +277,13 @@ int host_cgroup_move(const struct host_cgroup *from, struct host_cgroup *to, con
 	for (size_t i = 0; i < from->home.n; i++)
 		strv_add(&to->home, from->home.v[i]);
 	r = blocking_run(move_in_child, &move, NULL, 0, deadline);
+	/* Who is still in one of them, or has come since, leaves with us. */
+	for (size_t i = 0; i < from->dirs.n; i++) {
+		if (!fs_exists(from->dirs.v[i]))
+			continue;
+		strv_add(&to->dirs, from->dirs.v[i]);
+		strv_add(&to->home, from->home.v[i]);
+	}
 	return r < 0 ? err_set(err, r, "join the sandbox's control group") : 0;
 }
 
