@@ -320,6 +320,89 @@ static void test_ref(_unused_ void **state)
 	assert_int_equal(b->refs, 1);
 }
 
+/* Key by key, however each is written. */
+static void test_equal(_unused_ void **state)
+{
+	static const struct {
+		const char *text;
+		bool equal;
+	} cases[] = {
+		{"[hypervisor.qemu]\ndefault_memory = 512\n[runtime]\nsandbox_bind_mounts = "
+		 "[\"/a\"]\n",
+		 true},
+		{"# A remark.\n[runtime]\nsandbox_bind_mounts = [ \"/a\" ]\n[hypervisor.qemu]\n"
+		 "default_memory=512\nmachine_type = \"q35\"\n",
+		 true},
+		{"[hypervisor.qemu]\ndefault_memory = 513\n[runtime]\nsandbox_bind_mounts = "
+		 "[\"/a\"]\n",
+		 false},
+		{"[hypervisor.qemu]\ndefault_memory = 512\n", false},
+		{"[hypervisor.qemu]\ndefault_memory = 512\n[runtime]\n"
+		 "sandbox_bind_mounts = [\"/a\", \"/b\"]\n",
+		 false},
+		{"[hypervisor.qemu]\ndefault_memory = 512\n[runtime]\nsandbox_bind_mounts = "
+		 "[\"/a\"]\n"
+		 "enable_debug = true\n",
+		 false},
+	};
+	_cleanup_(config_freep) struct config *first = load(cases[0].text);
+	_cleanup_(config_freep) struct config *copy = config_copy(first);
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(config_freep) struct config *other = load(cases[i].text);
+
+		if (config_equal(first, other) != cases[i].equal ||
+		    config_equal(other, first) != cases[i].equal)
+			fail_msg("%s", cases[i].text);
+	}
+	assert_true(config_equal(first, first));
+	assert_true(config_equal(first, copy));
+	/* Of another file, which may change when this one does not. */
+	free(copy->file);
+	copy->file = xstrdup("/etc/other.toml");
+	assert_false(config_equal(first, copy));
+}
+
+/* What an annotation says is a difference. */
+static void test_equal_annotated(_unused_ void **state)
+{
+	const struct config_annotation memory = {
+		"io.katacontainers.config.hypervisor.default_memory", "512"};
+	_cleanup_(config_freep) struct config *a = load(
+		"[hypervisor.qemu]\ndefault_memory = 256\nenable_annotations = "
+		"[\"default_memory\"]\n");
+	_cleanup_(config_freep) struct config *b = config_copy(a);
+
+	assert_int_equal(config_apply_annotations(b, &memory, 1, NULL), 0);
+	assert_int_equal(b->hypervisor.default_memory, 512);
+	assert_false(config_equal(a, b));
+}
+
+/* The same name as config_load() gives it, since places for spares are known by it. */
+static void test_find(_unused_ void **state)
+{
+	_cleanup_(freep) char *link = path_join(dir, "link.toml"), *found = NULL, *none = NULL;
+	_cleanup_(config_freep) struct config *config = load("");
+	_cleanup_err_ struct err err = {0};
+
+	assert_int_equal(config_find(config->file, &found, &err), 0);
+	assert_string_equal(found, config->file);
+	free(TAKE_PTR(found));
+	assert_int_equal(symlink(config->file, link), 0);
+	assert_int_equal(config_find(link, &found, &err), 0);
+	assert_string_equal(found, config->file);
+	free(TAKE_PTR(found));
+	setenv("KATA_CONF_FILE", link, 1);
+	assert_int_equal(config_find(NULL, &found, &err), 0);
+	assert_string_equal(found, config->file);
+	unsetenv("KATA_CONF_FILE");
+	none = path_join(dir, "none.toml");
+	free(TAKE_PTR(found));
+	assert_int_equal(config_find(none, &found, &err), -ENOENT);
+	assert_null(found);
+	assert_non_null(strstr(err_text(&err), "none.toml"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -334,6 +417,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_which_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_copy, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ref, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_equal, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_equal_annotated, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_find, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
