@@ -2,7 +2,11 @@
 #include "kernel/proc.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/test.h"
@@ -99,6 +103,89 @@ static void oneself(void **state)
 	assert_int_equal(proc_stat_read(0x3fffffff, &stat), -ESRCH);
 }
 
+static bool is_among(pid_t pid, const pid_t *pids, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (pids[i] == pid)
+			return true;
+	return false;
+}
+
+static void *wait_in_thread(void *fd)
+{
+	char byte;
+
+	(void)!read(*(int *)fd, &byte, 1);
+	return NULL;
+}
+
+static void threads(void **state)
+{
+	pid_t found[8];
+	pthread_t thread;
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(proc_threads(0, found, 8), 1);
+	assert_int_equal(found[0], getpid());
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(pthread_create(&thread, NULL, wait_in_thread, &fds[0]), 0);
+	assert_int_equal(proc_threads(getpid(), found, 8), 2);
+	assert_true(is_among(getpid(), found, 2));
+	/* No more than there is room for. */
+	assert_int_equal(proc_threads(0, found, 1), 1);
+	assert_int_equal(proc_threads(0, found, 0), 0);
+	assert_int_equal(write(fds[1], "x", 1), 1);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	close(fds[0]);
+	close(fds[1]);
+	assert_int_equal(proc_threads(0x3fffffff, found, 8), 0);
+}
+
+/* A child that has one, too. */
+static pid_t start_two(int ready[2])
+{
+	pid_t child = fork();
+
+	if (child == 0) {
+		pid_t grandchild = fork();
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (grandchild > 0)
+			(void)!write(ready[1], &grandchild, sizeof(grandchild));
+		pause();
+		_exit(0);
+	}
+	return child;
+}
+
+static void descendants(void **state)
+{
+	pid_t found[8], child, grandchild;
+	int ready[2];
+
+	(void)state;
+	assert_int_equal(proc_descendants(0, found, 8), 0);
+	assert_int_equal(pipe(ready), 0);
+	child = start_two(ready);
+	assert_int_equal(read(ready[0], &grandchild, sizeof(grandchild)), sizeof(grandchild));
+	assert_int_equal(proc_descendants(0, found, 8), 2);
+	assert_int_equal(found[0], child);
+	assert_int_equal(found[1], grandchild);
+	assert_int_equal(proc_descendants(child, found, 8), 1);
+	assert_int_equal(found[0], grandchild);
+	assert_int_equal(proc_descendants(grandchild, found, 8), 0);
+	assert_int_equal(proc_descendants(0, found, 1), 1);
+	assert_int_equal(found[0], child);
+	assert_int_equal(proc_descendants(0, found, 0), 0);
+	assert_int_equal(proc_descendants(0x3fffffff, found, 8), 0);
+	kill(grandchild, SIGKILL);
+	kill(child, SIGKILL);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	close(ready[0]);
+	close(ready[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -108,6 +195,8 @@ int main(void)
 		cmocka_unit_test(pairs_of_all_kinds),
 		cmocka_unit_test(numbers_of_a_line),
 		cmocka_unit_test(oneself),
+		cmocka_unit_test(threads),
+		cmocka_unit_test(descendants),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
