@@ -235,7 +235,7 @@ static void on_vm_end(struct loop_child *child, int status)
 	struct sandbox *s = container_of(child, struct sandbox, vm);
 
 	s->vm_status = status;
-	if (s->state == SANDBOX_RUNNING)
+	if (s->state == SANDBOX_RUNNING || s->state == SANDBOX_SPARE)
 		loop_defer(s->loop, &s->died, on_died);
 }
 
@@ -265,7 +265,7 @@ int sandbox_adopt(struct sandbox *s, _unused_ struct config *config, const Grpc_
 		  const char *id, _unused_ const char *owner, _unused_ const char *netns,
 		  const struct sandbox_listener *listener, struct err *err)
 {
-	if (oci_annotation(spec, "fake.spare.stale"))
+	if (s->state != SANDBOX_SPARE || oci_annotation(spec, "fake.spare.stale"))
 		return err_setx(err, -ESTALE, "the fake VM is of no use");
 	note("spare", s->id, false);
 	note("adopted", id, true);
@@ -328,8 +328,10 @@ int sandbox_stop(struct sandbox *s, _unused_ struct err *err)
 				co_cond_wait(&p->ended, clock_after(EXIT_WAIT));
 			}
 	}
-	if (was == SANDBOX_RUNNING)
+	if (was == SANDBOX_RUNNING || was == SANDBOX_SPARE)
 		kill(s->vm_pid, SIGKILL);
+	if (was == SANDBOX_SPARE)
+		note("spare", s->id, false);
 	s->state = SANDBOX_STOPPED;
 	note("running", s->id, false);
 	return 0;
