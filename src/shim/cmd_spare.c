@@ -154,10 +154,9 @@ static void answer(struct waiting *w)
 	int fd = accept4(w->place.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	int r = fd < 0 ? -ECANCELED : handover_take(fd, &w->handover);
 
-	if (r == 0 && w->fate == FATE_UNDECIDED)
+	/* Nobody else serves that sandbox, whatever has happened meanwhile. */
+	if (r == 0)
 		w->fate = FATE_TAKEN;
-	else if (r == 0)
-		handover_fini(&w->handover);
 	else if (r == -ESHUTDOWN)
 		end(w, "it was dismissed");
 	else if (r == -ESTALE)

@@ -5,11 +5,13 @@
 #include "base/test.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -449,6 +451,55 @@ static void test_vm_dies_when_taken(void **state)
 	end(c, "c1");
 }
 
+/* Its order, as `start` writes it. */
+static void format_order(struct containerd *c, const char *bundle, const char *socket,
+			 struct buf *ret)
+{
+	const char *words[] = {"c1",        bundle,           socket, "testing", c->address,
+			       "/bin/true", c->ttrpc_address, "",     ""};
+	struct stat st;
+
+	assert_int_equal(stat(getenv("KATA_SHIM"), &st), 0);
+	buf_addf(ret, KATA_VERSION " %ju:%ju %jd", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino,
+		 (intmax_t)st.st_mtim.tv_sec);
+	buf_add(ret, "", 1);
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		buf_add(ret, words[i], strlen(words[i]) + 1);
+}
+
+/* Between the first word and the last one. What was promised is kept: `start` has answered. */
+static void test_promised(void **state)
+{
+	struct containerd *c = *state;
+	_cleanup_(freep) char *bundle = containerd_bundle(c, "c1", "exec sleep 100", "");
+	_cleanup_(freep) char *path = path_join(c->dir, "c1.sock");
+	_cleanup_(buf_fini) struct buf order = {0};
+	pid_t pid = make_spare(c);
+	unsigned int next = 0;
+	int fd = spare_connect(config_file, &next), fds[2];
+	char answer[8] = "";
+
+	assert_true(fd >= 0);
+	format_order(c, bundle, path, &order);
+	fds[0] = fd_unix_listen(path, 0600);
+	fds[1] = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(fd_send(fd, order.data, order.len, fds, 2), order.len);
+	close(fds[0]);
+	close(fds[1]);
+	assert_int_equal(fd_read_full(fd, answer, 5), 5);
+	assert_string_equal(answer, "will");
+	kill(vm_of(pid), SIGKILL);
+	containerd_rounds(c, 200);
+	assert_int_equal(fd_write_all(fd, "shall", 6), 0);
+	close(fd);
+	containerd_connect(c, path);
+	c->daemon = pid;
+	assert_int_equal(task_create(c, "c1", bundle, NULL, false, NULL), 0);
+	assert_int_equal(task_start(c, "c1", "", NULL), 0);
+	end(c, "c1");
+	assert_false(fs_exists(path));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -468,6 +519,7 @@ int main(void)
 		TEST(test_dismissed),
 		TEST(test_vm_dies),
 		TEST(test_vm_dies_when_taken),
+		TEST(test_promised),
 	};
 
 	/* The sockets are in containerd's own folder. */
