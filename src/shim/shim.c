@@ -261,6 +261,9 @@ static int make_sandbox(struct shim *shim, const struct shim_boot *boot, struct 
 	*ret = start_spare(shim, config, boot, netns, &listener);
 	if (*ret)
 		return 0;
+	if (shim->n_stopping)
+		return err_setx(err, -ESHUTDOWN, "sandbox %s was stopped while it booted",
+				shim->id);
 	r = sandbox_new(shim->loop, config, shim->id, shim->bundle, netns, &listener, &sandbox,
 			err);
 	if (r == 0)
@@ -351,9 +354,11 @@ int shim_stop(struct shim *shim, struct err *err)
 	int r = 0;
 
 	/* It holds the lock, and may do so for long. */
+	shim->n_stopping++;
 	if (shim->booting)
 		(void)sandbox_stop(shim->booting, NULL);
 	co_lock(&shim->boot);
+	shim->n_stopping--;
 	drop_spare(shim);
 	if (shim->sandbox && !shim->stopped) {
 		mgmt_free(TAKE_PTR(shim->mgmt));

@@ -39,6 +39,7 @@ struct shim {
 	struct sandbox *spare;         /* a VM that is ready for the first boot; NULL: none */
 	struct sandbox *sandbox;       /* NULL before the first boot; kept when it has ended */
 	struct sandbox *booting;       /* the next one, while it boots */
+	unsigned int n_stopping;       /* shim_stop() under way */
 	bool stopped;                  /* sandbox_stop() was called and worked */
 	struct co_lock boot;           /* held while the sandbox is booted or stopped */
 	bool by_sandbox_api;           /* made by CreateSandbox: outlives its tasks */

@@ -500,6 +500,31 @@ static void test_promised(void **state)
 	assert_false(fs_exists(path));
 }
 
+/* A stop ends the adoption, and nothing is booted in its place. */
+static void test_stopped(void **state)
+{
+	struct containerd *c = *state;
+	_cleanup_(freep) char *bundle = containerd_bundle(c, "c1", "exec sleep 100",
+							  "\"fake.boot.msec\":\"8000\"");
+	pid_t pid = make_spare(c), child;
+	uint64_t began;
+
+	free(containerd_start(c, "c1", bundle));
+	assert_int_equal(c->daemon, pid);
+	assert_int_equal(task_state(c, "c1", ""), -ENOENT);
+	began = clock_now();
+	child = fork();
+	if (child == 0) {
+		usleep(500000);
+		kill(pid, SIGTERM);
+		_exit(0);
+	}
+	assert_true(task_create(c, "c1", bundle, NULL, false, NULL) < 0);
+	task_end_daemon(c);
+	assert_true(clock_now() - began < test_limit(6 * USEC_PER_SEC));
+	await_end(c, child, 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -520,6 +545,7 @@ int main(void)
 		TEST(test_vm_dies),
 		TEST(test_vm_dies_when_taken),
 		TEST(test_promised),
+		TEST(test_stopped),
 	};
 
 	/* The sockets are in containerd's own folder. */
