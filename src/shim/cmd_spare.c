@@ -236,6 +236,10 @@ static int serve_pod(struct waiting *w)
 {
 	struct handover *h = &w->handover;
 
+	/* `start` has found us by our file, which is not always the one that our environment names.
+	 */
+	if (str_empty(h->caller.config_path))
+		h->caller.config_path = w->config->file;
 	look_like_a_shim(h);
 	sandbox_sources_in(h->serve.mounts);
 	h->serve.loop = TAKE_PTR(w->loop);

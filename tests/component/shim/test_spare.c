@@ -368,6 +368,33 @@ static void test_other_configuration(void **state)
 	assert_int_equal(spare_pid(other), 0);
 }
 
+/* The environment of whoever had it made is not that of its pod. */
+static void test_other_environment(void **state)
+{
+	struct containerd *c = *state;
+	_cleanup_(freep) char *bundle = containerd_bundle(c, "c1", "exec sleep 100",
+							  "\"fake.spare.stale\":\"x\"");
+	_cleanup_(freep) char *other = write_config(c, "other.toml", 0);
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		int null = open("/dev/null", O_RDWR);
+
+		for (int fd = 0; fd <= 2; fd++)
+			(void)dup2(null, fd);
+		setenv("KATA_CONF_FILE", other, 1);
+		execl(getenv("KATA_SHIM"), "shim", "-id", "spare", "-config", config_file, "spare",
+		      NULL);
+		_exit(127);
+	}
+	assert_int_equal(await_spare(c, config_file, 0), pid);
+	begin(c, "c1", bundle);
+	assert_int_equal(c->daemon, pid);
+	/* It orders the next one of its own configuration. */
+	end(c, "c1");
+	assert_int_not_equal(await_spare(c, config_file, 0), pid);
+}
+
 /* It does not hold `start` up, nor takes what `start` has given to another since. */
 static void test_frozen(void **state)
 {
@@ -539,6 +566,7 @@ int main(void)
 		TEST(test_stale),
 		TEST(test_annotations),
 		TEST(test_other_configuration),
+		TEST(test_other_environment),
 		TEST(test_frozen),
 		TEST(test_sigterm),
 		TEST(test_dismissed),
