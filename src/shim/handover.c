@@ -135,20 +135,6 @@ static ssize_t receive(int sock, void *p, size_t n, int *fds, size_t *n_fds)
 	return r < 0 ? r : fd_recv(sock, p, n, fds, n_fds);
 }
 
-static int parse_order(const char *p, size_t n, struct handover *h)
-{
-	_cleanup_(freep) char *program = this_program();
-
-	for (const char *word = p; word < p + n; word += strlen(word) + 1)
-		strv_add(&h->words, word);
-	if (!h->words.n || !streq(h->words.v[WORD_PROGRAM], program))
-		return -ESTALE;
-	if (h->words.n != _WORD_MAX || !path_is_id(h->words.v[WORD_ID]) ||
-	    !path_is_clean(h->words.v[WORD_BUNDLE]))
-		return -EBADMSG;
-	return 0;
-}
-
 static void fill(struct handover *h)
 {
 	char **words = h->words.v;
@@ -176,9 +162,24 @@ static void fill(struct handover *h)
 	h->serve.socket = words[WORD_SOCKET];
 }
 
+int handover_parse(const char *p, size_t n, const char *program, struct handover *h)
+{
+	if (!n || p[n - 1])
+		return -EBADMSG;
+	for (const char *word = p; word < p + n; word += strlen(word) + 1)
+		strv_add(&h->words, word);
+	if (!streq(h->words.v[WORD_PROGRAM], program))
+		return -ESTALE;
+	if (h->words.n != _WORD_MAX || !path_is_id(h->words.v[WORD_ID]) ||
+	    !path_is_clean(h->words.v[WORD_BUNDLE]))
+		return -EBADMSG;
+	fill(h);
+	return 0;
+}
+
 static int take_order(int sock, struct handover *h)
 {
-	_cleanup_(freep) char *text = xmalloc(ORDER_MAX + 1);
+	_cleanup_(freep) char *text = xmalloc(ORDER_MAX + 1), *program = this_program();
 	int fds[_FD_MAX] = {-1, -1};
 	size_t n_fds = _FD_MAX;
 	ssize_t n = receive(sock, text, ORDER_MAX, fds, &n_fds);
@@ -190,9 +191,9 @@ static int take_order(int sock, struct handover *h)
 	text[n] = '\0';
 	if (streq(text, SPARE_DISMISSED))
 		return -ESHUTDOWN;
-	if (n_fds != _FD_MAX || text[n - 1])
+	if (n_fds != _FD_MAX)
 		return -EBADMSG;
-	return parse_order(text, (size_t)n, h);
+	return handover_parse(text, (size_t)n, program, h);
 }
 
 /* It will, if it shall. */
@@ -217,9 +218,7 @@ int handover_take(int sock, struct handover *ret)
 	r = take_order(fd, ret);
 	if (r == 0)
 		r = agree(fd);
-	if (r == 0)
-		fill(ret);
-	else
+	if (r < 0)
 		handover_fini(ret);
 	return r;
 }

@@ -41,4 +41,10 @@ int handover_give(int sock, const struct serve *serve, int listener, int mounts,
  * wanted any more; -ESTALE: it comes from another version of this program; -EBADMSG.
  */
 int handover_take(int sock, struct handover *ret);
+/*
+ * handover_parse: the order alone, n bytes, of a `start` that is the same build, `program`. *h is
+ * empty, its descriptors apart; what is in it after a failure is the caller's as well. -EBADMSG;
+ * -ESTALE: another build's.
+ */
+int handover_parse(const char *p, size_t n, const char *program, struct handover *h);
 void handover_fini(struct handover *h);
