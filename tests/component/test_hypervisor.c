@@ -62,7 +62,7 @@ static void on_exited(_unused_ struct vm *vm, const char *reason, _unused_ void 
 	co_cond_wake_all(&exited);
 }
 
-static struct vm *make(const char *mode)
+static struct vm *make_with(const char *mode, const char *kernel)
 {
 	_cleanup_(freep) char *params = xasprintf("fake=%s", mode);
 	_cleanup_err_ struct err err = {0};
@@ -74,7 +74,7 @@ static struct vm *make(const char *mode)
 		.machine_type = "q35",
 		.accel = "tcg",
 		.allow_emulation = true,
-		.kernel = "/dev/null",
+		.kernel = kernel,
 		.initrd = "/dev/null",
 		.kernel_params = params,
 		.vcpus = 1,
@@ -90,6 +90,11 @@ static struct vm *make(const char *mode)
 		fail_msg("%s", err_text(&err));
 	vm->qmp_usec = vm->unplug_usec = 5 * USEC_PER_SEC;
 	return vm;
+}
+
+static struct vm *make(const char *mode)
+{
+	return make_with(mode, "/dev/null");
 }
 
 static struct vm *boot(const char *mode)
@@ -491,6 +496,65 @@ static void run_cleanup(_unused_ void *arg)
 	loop_quit(loop, 0);
 }
 
+/* It goes on under another name, where whoever cleans up finds it by its own. */
+static void run_move(_unused_ void *arg)
+{
+	_cleanup_(freep) char *taken = xasprintf("%s/vm/taken", dir);
+	_cleanup_(freep) char *moved = xasprintf("%s/vm/moved", dir);
+	_cleanup_(freep) char *pid_file = path_join(moved, "pid");
+	_cleanup_err_ struct err err = {0};
+	struct vm_device_address at;
+	struct vm *vm = boot("normal");
+
+	assert_int_equal(fs_mkdir_all(taken, 0755), 0);
+	assert_int_equal(vm_move(vm, taken, &err), -EEXIST);
+	expect_text(err_text(&err), taken);
+	assert_true(fs_exists(run_dir));
+	assert_int_equal(rmdir(taken), 0);
+	assert_int_equal(vm_move(vm, moved, NULL), 0);
+	assert_false(fs_exists(run_dir));
+	assert_true(fs_exists(pid_file));
+	assert_int_equal(add_net(vm, "net0", &at, NULL), 0);
+	assert_int_equal(vm_cleanup(moved, "moved", NULL), 0);
+	assert_int_equal(n_exited, 0);
+	vm_free(vm);
+
+	vm = boot("normal");
+	assert_int_equal(vm_move(vm, moved, NULL), 0);
+	assert_int_equal(vm_cleanup(moved, "box", NULL), 0);
+	await_exit();
+	vm_free(vm);
+
+	/* Its end removes what has the new name. */
+	vm = boot("normal");
+	assert_int_equal(vm_move(vm, moved, NULL), 0);
+	vm_free(vm);
+	assert_false(fs_exists(moved));
+	loop_quit(loop, 0);
+}
+
+static void run_current(_unused_ void *arg)
+{
+	_cleanup_(freep) char *kernel = xasprintf("%s/kernel", dir);
+	struct vm *vm = make("normal");
+
+	assert_true(vm_is_current(vm));
+	vm_free(TAKE_PTR(vm));
+	assert_int_equal(fs_replace(kernel, "1", 1, 0644, false), 0);
+	vm = make_with("normal", kernel);
+	assert_true(vm_is_current(vm));
+	/* An update writes it anew, of the same size perhaps. */
+	assert_int_equal(fs_replace(kernel, "2", 1, 0644, false), 0);
+	assert_false(vm_is_current(vm));
+	vm_free(TAKE_PTR(vm));
+	vm = make_with("normal", kernel);
+	assert_true(vm_is_current(vm));
+	assert_int_equal(unlink(kernel), 0);
+	assert_false(vm_is_current(vm));
+	vm_free(vm);
+	loop_quit(loop, 0);
+}
+
 static void run_refused_config(_unused_ void *arg)
 {
 	_cleanup_err_ struct err err = {0};
@@ -749,6 +813,8 @@ TEST(refused_config)
 TEST(fs)
 TEST(snapshot)
 TEST(fingerprint)
+TEST(move)
+TEST(current)
 
 static void test_freed(_unused_ void **state)
 {
@@ -761,10 +827,10 @@ static void test_freed(_unused_ void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		ROW(normal),   ROW(bad_starts),     ROW(ends),  ROW(killed), ROW(refuses),
-		ROW(unplug),   ROW(dies_on_add),    ROW(hangs), ROW(flood),  ROW(freed),
-		ROW(cleanup),  ROW(refused_config), ROW(fs),    ROW(limits), ROW(progress),
-		ROW(snapshot), ROW(fingerprint),
+		ROW(normal),   ROW(bad_starts),     ROW(ends),  ROW(killed),  ROW(refuses),
+		ROW(unplug),   ROW(dies_on_add),    ROW(hangs), ROW(flood),   ROW(freed),
+		ROW(cleanup),  ROW(refused_config), ROW(fs),    ROW(limits),  ROW(progress),
+		ROW(snapshot), ROW(fingerprint),    ROW(move),  ROW(current),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
