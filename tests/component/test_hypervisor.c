@@ -557,6 +557,7 @@ static void run_current(_unused_ void *arg)
 
 static void run_refused_config(_unused_ void *arg)
 {
+	_cleanup_(freep) char *other = xasprintf("%s/vm/other", dir);
 	_cleanup_err_ struct err err = {0};
 	struct vm *vm = make("normal"), *second = NULL;
 	struct vm_config config = vm->config;
@@ -570,6 +571,14 @@ static void run_refused_config(_unused_ void *arg)
 	expect_text(err_text(&err), "image /nonexistent.img: No such file");
 	config.id = "../x";
 	assert_int_equal(vm_new(loop, &config, NULL, &second, &err), -EINVAL);
+	config = vm->config;
+	config.run_dir = other;
+	config.firmware = "/nonexistent.fd";
+	assert_int_equal(vm_new(loop, &config, NULL, &second, &err), -ENOENT);
+	expect_text(err_text(&err), "/nonexistent.fd: No such file");
+	assert_false(fs_exists(other));
+	/* Nothing of ours was closed for it. */
+	assert_true(fcntl(STDIN_FILENO, F_GETFD) >= 0);
 	vm_free(vm);
 	loop_quit(loop, 0);
 }

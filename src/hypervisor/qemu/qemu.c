@@ -143,9 +143,6 @@ int vm_new(struct loop *loop, const struct vm_config *config, const struct vm_li
 		vm->listener = *listener;
 	config_copy(&vm->config, config);
 	machine_clamp(&vm->config, accel);
-	r = snapshot_identify(&vm->config, vm->files, err);
-	if (r < 0)
-		return r;
 	vm->block = (struct block_settings){
 		.scsi = !streq(vm->config.block_device_driver, "virtio-blk"),
 		.aio = process_aio(vm->config.block_device_aio),
@@ -161,7 +158,9 @@ int vm_new(struct loop *loop, const struct vm_config *config, const struct vm_li
 	tail_init(&vm->console);
 	tail_init(&vm->messages);
 	vm->next_child_fd = QEMU_CHILD_FD_DEVICES;
-	r = cmdline_layout(vm, err);
+	r = snapshot_identify(&vm->config, vm->files, err);
+	if (r == 0)
+		r = cmdline_layout(vm, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(vm);
