@@ -102,6 +102,11 @@ void background_spare(struct loop *loop, struct loop_child *child,
 
 /* --- the one that works --- */
 
+void background_step_back(void)
+{
+	(void)setpriority(PRIO_PROCESS, 0, NICENESS);
+}
+
 void background_begin(const struct options *options)
 {
 	char byte;
@@ -109,7 +114,7 @@ void background_begin(const struct options *options)
 	while (read(STDIN_FILENO, &byte, 1) > 0)
 		;
 	(void)prctl(PR_SET_NAME, SHIM_NAME);
-	(void)setpriority(PRIO_PROCESS, 0, NICENESS);
+	background_step_back();
 	log_open(SHIM_NAME, STDERR_FILENO, LOG_FORMAT_LOGFMT,
 		 options->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
 	log_use_system("");

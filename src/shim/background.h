@@ -29,3 +29,5 @@ void background_spare(struct loop *loop, struct loop_child *child,
 /* background_begin: in that process: wait until it is where it belongs, which is when standard
  * input ends, and begin to log. */
 void background_begin(const struct options *options);
+/* background_step_back: to the lowest priority, again. */
+void background_step_back(void);

@@ -149,6 +149,13 @@ static int prepare(struct waiting *w)
 	return 0;
 }
 
+/* Of all that want a processor or memory. */
+static void be_last(void)
+{
+	background_step_back();
+	(void)fs_write("/proc/self/oom_score_adj", OOM_SCORE_LAST);
+}
+
 static void answer(struct waiting *w)
 {
 	int fd = accept4(w->place.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -163,6 +170,9 @@ static void answer(struct waiting *w)
 		end(w, "this program was replaced by another version");
 	else
 		log_debug("nobody has taken the spare: %s", strerror(-r));
+	/* `start` has hurried it. */
+	if (r < 0)
+		be_last();
 }
 
 static void await_fate(struct waiting *w)
@@ -295,7 +305,7 @@ int cmd_spare(const struct options *options, struct err *err)
 	int r;
 
 	background_begin(options);
-	(void)fs_write("/proc/self/oom_score_adj", OOM_SCORE_LAST);
+	be_last();
 	if (chdir("/") < 0)
 		return err_set(err, -errno, "chdir /");
 	r = config_load(*options->config ? options->config : NULL, &w.config, err);
