@@ -59,7 +59,9 @@ static uint64_t parse_memory(const char *text)
 static void look_at_process(struct sandbox_view *view, pid_t pid)
 {
 	_cleanup_(freep) char *path = xasprintf("/proc/%d/cmdline", pid);
-	_cleanup_(freep) char *name = xasprintf("sandbox-%s", view->id);
+	/* One that was a spare keeps the name that it was started with. */
+	const char *started_as = str_empty(view->state.vm_name) ? view->id : view->state.vm_name;
+	_cleanup_(freep) char *name = xasprintf("sandbox-%s", started_as);
 	_cleanup_(freep) char *cmdline = NULL;
 	struct proc_stat stat;
 	const char *value;
