@@ -196,7 +196,8 @@ static int take_order(int sock, struct handover *h)
 	return handover_parse(text, (size_t)n, program, h);
 }
 
-/* It will, if it shall. */
+/* It will, if it shall. `start` takes for heard what it could send: at the end of our patience it
+ * is kept from sending, and what it has sent by then counts. */
 static int agree(int sock)
 {
 	char answer[sizeof(SHALL)] = "";
@@ -206,6 +207,8 @@ static int agree(int sock)
 	if (fd_send(sock, WILL, sizeof(WILL), NULL, 0) < 0)
 		return -ECANCELED;
 	n = receive(sock, answer, sizeof(answer), NULL, &none);
+	if (n < 0 && shutdown(sock, SHUT_RD) == 0)
+		n = fd_recv(sock, answer, sizeof(answer), NULL, &none);
 	return n == (ssize_t)sizeof(answer) && streq(answer, SHALL) ? 0 : -ECANCELED;
 }
 
