@@ -159,7 +159,7 @@ static void be_last(void)
 static void answer(struct waiting *w)
 {
 	int fd = accept4(w->place.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	int r = fd < 0 ? -ECANCELED : handover_take(fd, &w->handover);
+	int r = fd < 0 ? -ECANCELED : handover_take(fd, w->mounts, &w->handover);
 
 	/* Nobody else serves that sandbox, whatever has happened meanwhile. */
 	if (r == 0)
@@ -168,6 +168,8 @@ static void answer(struct waiting *w)
 		end(w, "it was dismissed");
 	else if (r == -ESTALE)
 		end(w, "this program was replaced by another version");
+	else if (r == -EXDEV)
+		end(w, "whoever starts pods is in another mount namespace by now");
 	else
 		log_debug("nobody has taken the spare: %s", strerror(-r));
 	/* `start` has hurried it. */

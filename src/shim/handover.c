@@ -212,13 +212,23 @@ static int agree(int sock)
 	return n == (ssize_t)sizeof(answer) && streq(answer, SHALL) ? 0 : -ECANCELED;
 }
 
-int handover_take(int sock, struct handover *ret)
+static bool is_same(int a, int b)
+{
+	struct stat in_a, in_b;
+
+	return fstat(a, &in_a) == 0 && fstat(b, &in_b) == 0 && in_a.st_dev == in_b.st_dev &&
+	       in_a.st_ino == in_b.st_ino;
+}
+
+int handover_take(int sock, int mounts, struct handover *ret)
 {
 	_cleanup_(closep) int fd = sock;
 	int r;
 
 	*ret = (struct handover){.serve = {.listener = -1, .mounts = -1}};
 	r = take_order(fd, ret);
+	if (r == 0 && !is_same(mounts, ret->serve.mounts))
+		r = -EXDEV;
 	if (r == 0)
 		r = agree(fd);
 	if (r < 0)

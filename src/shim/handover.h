@@ -38,9 +38,10 @@ int handover_give(int sock, const struct serve *serve, int listener, int mounts,
 /*
  * handover_take: the other side, from a coroutine; takes `sock`. 0: *ret is complete, and the
  * caller's; -ECANCELED: there was no order, or it was taken back; -ESHUTDOWN: the spare is not
- * wanted any more; -ESTALE: it comes from another version of this program; -EBADMSG.
+ * wanted any more; -ESTALE: it comes from another version of this program; -EXDEV: its caller is in
+ * another mount namespace than `mounts`, the one that the spare's own was copied from; -EBADMSG.
  */
-int handover_take(int sock, struct handover *ret);
+int handover_take(int sock, int mounts, struct handover *ret);
 /*
  * handover_parse: the order alone, n bytes, of a `start` that is the same build, `program`. *h is
  * empty, its descriptors apart; what is in it after a failure is the caller's as well. -EBADMSG;

@@ -42,9 +42,14 @@ static int tear_down(_unused_ void **state)
 
 /* --- the spare's side, this process --- */
 
+/* In the place of a mount namespace. */
+static const char *own_mounts = "/dev/zero";
+
 static void take_body(void)
 {
-	taken_result = handover_take(TAKE_FD(pair[1]), &taken);
+	_cleanup_(closep) int mounts = open(own_mounts, O_RDONLY | O_CLOEXEC);
+
+	taken_result = handover_take(TAKE_FD(pair[1]), mounts, &taken);
 }
 
 static void take(void)
@@ -131,10 +136,11 @@ static int end_of(pid_t pid)
 /* Another one, which says what it likes. */
 static void say(const void *p, size_t n, size_t n_fds)
 {
+	_cleanup_(closep) int mounts = open(own_mounts, O_RDONLY | O_CLOEXEC);
 	int fds[16] = {0};
 
 	for (size_t i = 0; i < n_fds; i++)
-		fds[i] = pair[0];
+		fds[i] = i == 1 ? mounts : pair[0];
 	assert_int_equal(fd_send(pair[0], p, n, fds, n_fds), n);
 }
 
@@ -213,6 +219,16 @@ static void taken_back(_unused_ void **state)
 	prepare_result = 0;
 	expect_nothing(-ECANCELED);
 	assert_int_equal(end_of(pid), ENOSPC);
+}
+
+static void another_mount_namespace(_unused_ void **state)
+{
+	pid_t pid = start_giving();
+
+	own_mounts = "/dev/null";
+	expect_nothing(-EXDEV);
+	own_mounts = "/dev/zero";
+	assert_int_equal(end_of(pid), ECANCELED);
 }
 
 static void too_long(_unused_ void **state)
@@ -379,6 +395,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(whole),
 		TEST(taken_back),
+		TEST(another_mount_namespace),
 		TEST(too_long),
 		TEST(closed_at_once),
 		TEST(closed_behind_the_order),
