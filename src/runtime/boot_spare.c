@@ -213,5 +213,9 @@ int boot_move_cgroup(void *context, struct err *err)
 	n = processes_of(s, pids, ARRAY_SIZE(pids));
 	r = host_cgroup_move(&from, &s->cgroup, pids, n, s->deadline, err);
 	host_cgroup_fini(&from);
+	/* As it is from now on; the boot's end writes it. */
+	strv_fini(&s->disk.cgroups);
+	for (size_t i = 0; i < s->cgroup.dirs.n; i++)
+		strv_add(&s->disk.cgroups, s->cgroup.dirs.v[i]);
 	return r;
 }

@@ -35,7 +35,8 @@ int host_cgroup_plan(struct host_cgroup *cgroup, const char *cgroups_path, const
 int host_cgroup_join(const struct host_cgroup *cgroup, uint64_t deadline, struct err *err);
 /*
  * host_cgroup_move: the same, and these processes too, which have joined another group of ours
- * before, that is removed when it is empty then. `to` gets the `home` of `from`.
+ * before, that is removed when it is empty then, else it goes with `to`, which gets the `home` of
+ * `from`.
  */
 int host_cgroup_move(const struct host_cgroup *from, struct host_cgroup *to, const pid_t *pids,
 		     size_t n_pids, uint64_t deadline, struct err *err);
