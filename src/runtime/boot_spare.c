@@ -37,17 +37,17 @@ static int check_size(const struct sandbox *s, const struct config *config, cons
 	if (r < 0)
 		return r;
 	if (vcpus != s->vcpus || memory_mib != s->memory_mib)
-		return err_setx(err, -ESTALE, "the pod wants another size");
+		return err_setx(err, -ESTALE, "another size is wanted");
 	return 0;
 }
 
-static int check(const struct sandbox *s, const struct config *config, const Grpc__Spec *spec,
+int sandbox_fits(const struct sandbox *s, const struct config *config, const Grpc__Spec *spec,
 		 struct err *err)
 {
 	if (s->state != SANDBOX_SPARE)
 		return err_setx(err, -ESTALE, "it has died: %s", s->reason ? s->reason : "?");
 	if (!config_equal(s->config, config))
-		return err_setx(err, -ESTALE, "the pod has another configuration");
+		return err_setx(err, -ESTALE, "another configuration is wanted");
 	if (!vm_is_current(s->vm))
 		return err_setx(err, -ESTALE, "the hypervisor or the guest's files were replaced");
 	return check_size(s, config, spec, err);
@@ -88,7 +88,7 @@ int sandbox_adopt(struct sandbox *s, struct config *config, const Grpc__Spec *sp
 		  struct err *err)
 {
 	int r = path_is_id(id)
-			? check(s, config, spec, err)
+			? sandbox_fits(s, config, spec, err)
 			: err_setx(err, -EINVAL, "\"%s\" cannot be the name of a sandbox", id);
 
 	if (r < 0)

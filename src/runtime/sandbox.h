@@ -108,8 +108,11 @@ int sandbox_start(struct sandbox *sandbox, const Grpc__Spec *spec, struct err *e
  * the VM gets to where sandbox_start(), which comes next, puts them. -ESTALE: it is none for this
  * pod, whose configuration or size is another, or whose program, kernel or image was replaced; then
  * nothing has changed. After a failure of sandbox_start() there is nothing left of it.
+ * sandbox_fits: only ask; spec may be NULL.
  */
 int sandbox_prepare(struct sandbox *sandbox, struct err *err);
+int sandbox_fits(const struct sandbox *sandbox, const struct config *config, const Grpc__Spec *spec,
+		 struct err *err);
 int sandbox_adopt(struct sandbox *sandbox, struct config *config, const Grpc__Spec *spec,
 		  const char *id, const char *owner, const char *netns,
 		  const struct sandbox_listener *listener, struct err *err);

@@ -33,10 +33,11 @@
  * pod's shim, in the same loop and with the same sandbox, which shim_boot() finds in it.
  *
  * As long as it waits it is the first that the kernel kills for want of memory, and ends by itself
- * when little is left. Before it waits it has the next one made if there are to be more.
+ * when little is left, or when it is not any more what the configuration asks for. Before it waits
+ * it has the next one made if there are to be more.
  */
 
-#define LOOK_USEC      (10 * USEC_PER_SEC) /* between two looks at the host's memory */
+#define LOOK_USEC      (10 * USEC_PER_SEC) /* between two looks at whether it is wanted */
 #define MEMORY_SHARE   10                  /* a tenth of it is to be left for others */
 #define OOM_SCORE_LAST "1000"
 #define SPARE_NAME     "spare" /* of its sandbox; a number follows */
@@ -177,15 +178,30 @@ static void answer(struct waiting *w)
 		be_last();
 }
 
+/* With a configuration that cannot be read no pod is started, and it may soon be mended; one that
+ * is gone has no pods any more. */
+static void look_around(struct waiting *w)
+{
+	_cleanup_(config_freep) struct config *now = NULL;
+	_cleanup_err_ struct err why = {0};
+	int r = config_load(*w->config->file ? w->config->file : NULL, &now, &why);
+
+	if (r == 0)
+		r = sandbox_fits(w->sandbox, now, NULL, &why);
+	if (r == -ESTALE || r == -ENOENT)
+		end(w, err_text(&why));
+	else if (memory_is_short())
+		end(w, "memory runs short");
+}
+
 static void await_fate(struct waiting *w)
 {
 	while (w->fate == FATE_UNDECIDED) {
 		int r;
 
-		if (memory_is_short()) {
-			end(w, "memory runs short");
+		look_around(w);
+		if (w->fate != FATE_UNDECIDED)
 			break;
-		}
 		loop_io_set(&w->knock, EPOLLIN);
 		r = co_cond_wait(&w->news, clock_after(LOOK_USEC));
 		if (r == 0 && w->fate == FATE_UNDECIDED)

@@ -261,6 +261,14 @@ int sandbox_prepare(struct sandbox *s, struct err *err)
 	return start_vm(s, err);
 }
 
+int sandbox_fits(const struct sandbox *s, const struct config *config,
+		 _unused_ const Grpc__Spec *spec, struct err *err)
+{
+	return config_equal(s->config, config)
+		       ? 0
+		       : err_setx(err, -ESTALE, "another configuration is wanted");
+}
+
 int sandbox_adopt(struct sandbox *s, _unused_ struct config *config, const Grpc__Spec *spec,
 		  const char *id, _unused_ const char *owner, _unused_ const char *netns,
 		  const struct sandbox_listener *listener, struct err *err)
