@@ -263,6 +263,7 @@ static void look_like_a_shim(const struct handover *h)
 static int serve_pod(struct waiting *w)
 {
 	struct handover *h = &w->handover;
+	int r;
 
 	/* `start` has found us by our file, which is not always the one that our environment names.
 	 */
@@ -272,7 +273,9 @@ static int serve_pod(struct waiting *w)
 	sandbox_sources_in(h->serve.mounts);
 	h->serve.loop = TAKE_PTR(w->loop);
 	h->serve.spare = TAKE_PTR(w->sandbox);
-	return serve_run(&h->serve);
+	r = serve_run(&h->serve);
+	h->serve.listener = -1; /* the daemon's, and closed */
+	return r;
 }
 
 static void waiting_fini(struct waiting *w)
