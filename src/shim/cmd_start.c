@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/fs.h"
 #include "base/parse.h"
@@ -41,6 +42,7 @@
 #define FD_MOUNTS 4
 
 #define SPEC_MAX           (16U << 20)
+#define SPARES_USEC        (2 * USEC_PER_SEC) /* for those that do not answer, all together */
 #define CONFIG_ANNOTATIONS "io.katacontainers.config."
 
 /* One score below ours for whoever runs out of memory first: containerd lives longer than a shim.
@@ -138,11 +140,12 @@ static bool find_spare(const struct serve *serve, int listener)
 	const char *path = serve->caller->config_path;
 	_cleanup_(closep) int mounts = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	_cleanup_(freep) char *file = NULL;
+	uint64_t until = clock_after(SPARES_USEC);
 	unsigned int next = 0;
 
 	if (mounts < 0 || config_find(*path ? path : NULL, &file, NULL) < 0)
 		return false;
-	for (;;) {
+	while (clock_now() < until) {
 		_cleanup_(closep) int spare = spare_connect(file ? file : "", &next);
 
 		if (spare < 0 || has_own_configuration(serve->bundle))
@@ -150,6 +153,7 @@ static bool find_spare(const struct serve *serve, int listener)
 		if (handover_give(spare, serve, listener, mounts, own_spare, NULL) == 0)
 			return true;
 	}
+	return false;
 }
 
 static int start_daemon(struct serve *serve, struct err *err)
