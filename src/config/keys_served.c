@@ -220,7 +220,8 @@ const struct key keys_factory[] = {
 		       "takes the memory of an idle sandbox, and is given up where memory runs short. The "
 		       "first sandbox of a host has them made, each one that is taken is replaced in "
 		       "the background with the lowest priority. A pod whose annotations change this "
-		       "configuration takes none. This key is not one of Kata's."),
+		       "configuration takes none; none is made with static_sandbox_resource_mgmt, which "
+		       "gives each pod a size of its own. This key is not one of Kata's."),
 	FACTORY(template_path, KEY_PATH, "\"/run/vc/vm/template\"",
 		.doc = "The folder for saved virtual machines, best on a file system in memory."),
 };

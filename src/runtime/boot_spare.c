@@ -58,6 +58,9 @@ const char *sandbox_wanted_spare(const struct sandbox *s)
 	const char *file = s->config->file;
 	uint32_t n = s->config->factory.spares;
 
+	/* A size is the pod's, and no spare's. */
+	if (s->config->runtime.static_sandbox_resource_mgmt)
+		return NULL;
 	return n && spare_missing(file, n) ? file : NULL;
 }
 

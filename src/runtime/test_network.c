@@ -290,6 +290,53 @@ static void half_joined(void **state)
 	in_coroutine(half_joined_body);
 }
 
+/* A spare has no network until it is a pod's, whose cards are plugged in then. */
+static void adopt_spare(struct config *config, int wanted)
+{
+	_cleanup_err_ struct err err = {0};
+	struct sandbox *sandbox;
+
+	fake_vm_log_clear();
+	assert_int_equal(sandbox_new(loop, config, "spare-1", NULL, NULL, NULL, &sandbox, &err), 0);
+	assert_int_equal(sandbox_prepare(sandbox, &err), 0);
+	assert_null(strstr(fake_vm_log(), "vm_add_device:net"));
+	assert_false(ingress_is_there("eth0"));
+	assert_int_equal(sandbox_adopt(sandbox, config, NULL, "s1", NULL, netns,
+				       &(struct sandbox_listener){0}, &err),
+			 0);
+	assert_int_equal(sandbox_start(sandbox, NULL, &err), wanted);
+	if (wanted < 0)
+		assert_true(str_has_prefix(err_text(&err), "plug the pod's network in: "));
+	else
+		assert_non_null(strstr(fake_agent_log(fake_vm_agent()), ",1450,10.88.0.7/24"));
+	assert_int_equal(ingress_is_there("eth0"), wanted == 0);
+	assert_true(strstr(fake_vm_log(), "vm_add_device:net") > strstr(fake_vm_log(), "vm_move"));
+	assert_int_equal(sandbox_stop(sandbox, &err), 0);
+	assert_false(ingress_is_there("eth0"));
+	assert_false(link_is_there("tap0_kata"));
+	sandbox_free(sandbox);
+	co_sleep(150 * USEC_PER_MSEC);
+}
+
+static void adopted_body(void)
+{
+	_cleanup_(config_freep) struct config *config = config_default();
+
+	config->factory.enable_template = false;
+	adopt_spare(config, 0);
+	fake_vm_plan.fail = "vm_add_device:net0";
+	adopt_spare(config, -EIO);
+	fake_vm_plan.fail = NULL;
+	adopt_spare(config, 0);
+}
+
+static void adopted(void **state)
+{
+	(void)state;
+	make_pod(a_pod);
+	in_coroutine(adopted_body);
+}
+
 static void crash_body(void)
 {
 	struct network *network = xnew(struct network);
@@ -354,8 +401,9 @@ static int isolate(void)
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-	const struct CMUnitTest tests[] = {TEST(empty),       TEST(joined), TEST(twice),
-					   TEST(half_joined), TEST(crash),  TEST(refused)};
+	const struct CMUnitTest tests[] = {TEST(empty),       TEST(joined),  TEST(twice),
+					   TEST(half_joined), TEST(adopted), TEST(crash),
+					   TEST(refused)};
 
 	if (isolate() < 0)
 		skip_program("needs a network namespace and /dev/net/tun");

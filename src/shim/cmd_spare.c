@@ -254,6 +254,7 @@ static void look_like_a_shim(const struct handover *h)
 	_cleanup_(closep) int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	title_set(args);
+	handover_enter(h);
 	for (int fd = 0; null >= 0 && fd <= STDERR_FILENO; fd++)
 		(void)dup2(null, fd);
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);

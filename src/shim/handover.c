@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -33,7 +34,7 @@ enum word {
 	WORD_TTRPC_ADDRESS,
 	WORD_CONFIG_PATH,
 	WORD_DEBUG,
-	_WORD_MAX
+	_WORD_MAX /* the environment follows */
 };
 
 enum { FD_LISTENER, FD_MOUNTS, _FD_MAX };
@@ -68,6 +69,8 @@ static int format_order(const struct serve *serve, struct buf *ret, struct err *
 
 	for (size_t i = 0; i < _WORD_MAX; i++)
 		buf_add(ret, words[i], strlen(words[i]) + 1);
+	for (char *const *entry = environ; *entry; entry++)
+		buf_add(ret, *entry, strlen(*entry) + 1);
 	if (ret->len > ORDER_MAX)
 		return err_setx(err, -E2BIG, "the order is larger than %u bytes", ORDER_MAX);
 	return 0;
@@ -170,7 +173,7 @@ int handover_parse(const char *p, size_t n, const char *program, struct handover
 		strv_add(&h->words, word);
 	if (!streq(h->words.v[WORD_PROGRAM], program))
 		return -ESTALE;
-	if (h->words.n != _WORD_MAX || !path_is_id(h->words.v[WORD_ID]) ||
+	if (h->words.n < _WORD_MAX || !path_is_id(h->words.v[WORD_ID]) ||
 	    !path_is_clean(h->words.v[WORD_BUNDLE]))
 		return -EBADMSG;
 	fill(h);
@@ -234,6 +237,21 @@ int handover_take(int sock, int mounts, struct handover *ret)
 	if (r < 0)
 		handover_fini(ret);
 	return r;
+}
+
+/* Programs that a shim starts (binary loggers, hooks) have its environment. */
+void handover_enter(const struct handover *h)
+{
+	(void)clearenv();
+	for (size_t i = _WORD_MAX; i < h->words.n; i++) {
+		char *value = strchr(h->words.v[i], '=');
+
+		if (!value || value == h->words.v[i])
+			continue;
+		*value = '\0';
+		(void)setenv(h->words.v[i], value + 1, 1);
+		*value = '=';
+	}
 }
 
 void handover_fini(struct handover *h)

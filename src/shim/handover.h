@@ -4,8 +4,8 @@
 /*
  * How a spare becomes the shim of a sandbox. `start` connects to it, and three messages follow:
  *
- *	start → spare   the order: what `start` knows, and the descriptors of the listening socket
- *	                and of the mount namespace of its caller
+ *	start → spare   the order: what `start` knows, its environment, and the descriptors of the
+ *	                listening socket and of the mount namespace of its caller
  *	spare → start   it will
  *	start → spare   it shall: from here on the sandbox is the spare's
  *
@@ -48,4 +48,6 @@ int handover_take(int sock, int mounts, struct handover *ret);
  * -ESTALE: another build's.
  */
 int handover_parse(const char *p, size_t n, const char *program, struct handover *h);
+/* handover_enter: this process has the environment of that `start`, as if it had forked it. */
+void handover_enter(const struct handover *h);
 void handover_fini(struct handover *h);

@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(TOP / "tests/perf"))
+sys.path[:0] = [str(TOP / "tests/perf"), str(TOP / "tests/lib")]
 
 # pylint: disable=wrong-import-position
 import charts
