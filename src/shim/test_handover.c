@@ -345,7 +345,7 @@ static void garbage(void **state)
 		{"GET / HTTP/1.1", 15, -ESTALE}, /* of nobody's version */
 		{text, 3, -EBADMSG},             /* cut in a word … */
 		{text, first, -EBADMSG},         /* … and behind one */
-		{text, fixed - 5, -EBADMSG}, /* the last is "yes" */
+		{text, fixed - 5, -EBADMSG},     /* the last is "yes" */
 		{text, n - 1, -EBADMSG},
 		{text + first, n - first, -ESTALE},
 	};

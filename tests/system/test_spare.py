@@ -4,7 +4,6 @@
 import json
 import os
 import pathlib
-import re
 import signal
 import subprocess
 import time
@@ -90,10 +89,6 @@ def fixture_spares(config, templates, containerd):
         finally:
             seen += spares.ready()
             spares.end()
-
-
-def state(name):
-    return json.loads((kata.STATES / name / "state.json").read_text())
 
 
 def was(sandbox, spare):
