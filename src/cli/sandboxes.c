@@ -230,12 +230,18 @@ int sandbox_view_load(const struct cli *cli, const char *id, struct sandbox_view
 int sandbox_state_path(const struct cli *cli, const char *id, const char *name, char **ret,
 		       struct err *err)
 {
-	_cleanup_(freep) char *found = NULL, *dir = NULL;
-	int r = find_id(cli, id, &found, err);
+	_cleanup_(freep) char *dir = NULL;
+	struct sandbox_view view;
+	int r = sandbox_view_load(cli, id, &view, err);
 
 	if (r < 0)
 		return r;
-	dir = folder(cli, "sbs", found);
-	*ret = path_join(dir, name);
-	return 0;
+	dir = folder(cli, "sbs", view.id);
+	if (streq(sandbox_view_state(&view), "spare"))
+		r = err_setx(err, -ENOTCONN, "sandbox %s is a spare: it waits for its pod",
+			     view.id);
+	else
+		*ret = path_join(dir, name);
+	sandbox_view_fini(&view);
+	return r;
 }

@@ -36,7 +36,7 @@ void sandbox_view_fini(struct sandbox_view *view);
  * lives, "stopped" otherwise. */
 const char *sandbox_view_state(const struct sandbox_view *view);
 /* sandbox_state_path: the path of a file of the sandbox's state folder; -ENOENT and a text when
- * there is no such sandbox. The caller frees. */
+ * there is no such sandbox, -ENOTCONN when nobody serves it yet. The caller frees. */
 int sandbox_state_path(const struct cli *cli, const char *id, const char *name, char **ret,
 		       struct err *err);
 /* sandbox_vm_path: the same of the VM's folder; not checked. */

@@ -388,6 +388,18 @@ def test_metrics_refused(root):
     assert run("--root", root, "metrics", "gamma").returncode == 1
 
 
+def test_spare(root):
+    """One that waits for its pod is listed, and has nobody yet who answers."""
+    strings = dict.fromkeys(("netns", "reason", "config_file", "owner", "socket", "vm_name"), "")
+    state = {"version": 1, "id": "alpha", "state": "spare", **strings, "created_at": 1, "emulated": True}
+    (root / "sbs/alpha/state.json").write_text(json.dumps(state))
+    assert [one["state"] for one in json.loads(run("--root", root, "list", "--format", "json").stdout)
+            if one["id"] == "alpha"] == ["spare"]
+    for command in ("metrics", "exec"):
+        done = run("--root", root, command, "alpha", stdin=subprocess.DEVNULL)
+        assert done.returncode == 1 and "sandbox alpha is a spare: it waits for its pod" in done.stderr
+
+
 def test_exec(root):
     """The console's socket is played by us: what is typed arrives, what comes back is printed, silence is the end."""
     done = run("--root", root, "exec", "alpha", stdin=subprocess.DEVNULL)
