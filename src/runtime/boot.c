@@ -243,11 +243,6 @@ static int add_devices(struct sandbox *s, struct err *err)
 	return r < 0 ? r : boot_attach_network(s, err);
 }
 
-static int plug_network(void *context, struct err *err)
-{
-	return boot_attach_network(context, err);
-}
-
 static int run_vm(struct sandbox *s, struct err *err)
 {
 	int r;
@@ -351,7 +346,7 @@ static const struct step pod_steps[] = {
 	{"mount what every sandbox sees", boot_bind_mounts, NULL, SHORT_TIMEOUT},
 	{"join the pod's network", boot_open_network, NULL, NETWORK_TIMEOUT},
 	{"offer the debug console", open_debug_console, NULL, SHORT_TIMEOUT},
-	{"plug the pod's network in", plug_network, NULL, START_TIMEOUT},
+	{"plug the pod's network in", boot_attach_network, NULL, START_TIMEOUT},
 	{"take the pod's loopback", boot_open_port_forward, NULL, NETWORK_TIMEOUT},
 	{"make the clone its own", boot_freshen, NULL, 0},
 	{"create the sandbox in the guest", boot_create_in_guest, NULL, 0},

@@ -55,7 +55,7 @@ int boot_warm_up(void *context, struct err *err);
  * had configured on the host. */
 int boot_open_network(void *context, struct err *err);
 void boot_close_network(void *context);
-int boot_attach_network(struct sandbox *s, struct err *err);
+int boot_attach_network(void *context, struct err *err);
 int boot_tell_network(void *context, struct err *err);
 /* boot_open_port_forward: take the loopback of the pod's namespace, while the guest boots.
  * boot_close_port_forward: its undo. boot_start_port_forward: serve it. Where that cannot be, the

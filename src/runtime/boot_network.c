@@ -34,8 +34,10 @@ int boot_open_network(void *context, struct err *err)
 	return r < 0 ? r : network_join(&s->network, s->netns, s->deadline, err);
 }
 
-int boot_attach_network(struct sandbox *s, struct err *err)
+int boot_attach_network(void *context, struct err *err)
 {
+	struct sandbox *s = context;
+
 	return network_attach(&s->network, s->vm, !s->config->hypervisor.disable_vhost_net, err);
 }
 

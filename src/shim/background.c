@@ -8,10 +8,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/spawn.h"
-#include "runtime/spare.h"
 #include "shim/title.h"
 
 #define NICENESS 19
@@ -46,37 +46,36 @@ static pid_t start(const struct background_order *order, char *const *argv)
 	return pid;
 }
 
-static int run(struct loop *loop, struct loop_child *child, const struct background_order *order,
-	       char *const *argv)
+static void have_made(struct loop *loop, struct loop_child *child,
+		      const struct background_order *order, char *const *argv, const char *what)
 {
 	pid_t pid = start(order, argv);
 	int r;
 
-	if (pid < 0)
-		return pid;
+	if (pid < 0) {
+		log_warn("have %s made: %s", what, strerror(-pid));
+		return;
+	}
+	log_info("%s is being made in the background", what);
 	r = loop_child_add(loop, child, pid, on_end);
 	if (r < 0)
 		log_warn("watch process %d: %s", pid, strerror(-r));
-	return 0;
 }
 
 void background_template(struct loop *loop, struct loop_child *child,
 			 const struct background_order *order)
 {
 	const char *config, *key = sandbox_wanted_template(order->sandbox, &config);
+	_cleanup_(freep) char *what = NULL;
 	char *argv[] = {(char *)SHIM_NAME,  (char *)"-id",
 			(char *)key,        (char *)"-config",
 			(char *)config,     (char *)(order->debug ? "-debug" : "-debug=false"),
 			(char *)"template", NULL};
-	int r;
 
 	if (!key || child->loop)
 		return;
-	r = run(loop, child, order, argv);
-	if (r < 0)
-		log_warn("have template %.12s made: %s", key, strerror(-r));
-	else
-		log_info("template %.12s is being made in the background", key);
+	what = xasprintf("template %.12s", key);
+	have_made(loop, child, order, argv, what);
 }
 
 void background_spare(struct loop *loop, struct loop_child *child,
@@ -89,15 +88,9 @@ void background_spare(struct loop *loop, struct loop_child *child,
 			(char *)config,    (char *)(order->debug ? "-debug" : "-debug=false"),
 			(char *)"-bundle", (char *)title_room,
 			(char *)"spare",   NULL};
-	int r;
 
-	if (!config || child->loop)
-		return;
-	r = run(loop, child, order, argv);
-	if (r < 0)
-		log_warn("have a spare made: %s", strerror(-r));
-	else
-		log_info("a spare is being made in the background");
+	if (config && !child->loop)
+		have_made(loop, child, order, argv, "a spare");
 }
 
 /* --- the one that works --- */

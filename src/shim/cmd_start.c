@@ -92,10 +92,19 @@ static _noreturn_ void run_daemon(struct serve *serve, int listener, int mounts)
 	_exit(serve_run(serve) < 0 ? 1 : 0);
 }
 
+/* Whichever process serves the sandbox from now on. */
+static int note_daemon(const struct serve *serve, pid_t pid, struct err *err)
+{
+	char text[16];
+
+	adjust_oom_score(pid);
+	snprintf(text, sizeof(text), "%d", pid);
+	return bundle_write(serve->bundle, "shim.pid", text, err);
+}
+
 static int fork_daemon(struct serve *serve, int listener, struct err *err)
 {
 	_cleanup_(closep) int mounts = sandbox_private_mounts(err);
-	char pid_text[16];
 	pid_t pid;
 	int r;
 
@@ -106,9 +115,7 @@ static int fork_daemon(struct serve *serve, int listener, struct err *err)
 		run_daemon(serve, listener, mounts);
 	if (pid < 0)
 		return err_set(err, -errno, "fork");
-	adjust_oom_score(pid);
-	snprintf(pid_text, sizeof(pid_text), "%d", pid);
-	r = bundle_write(serve->bundle, "shim.pid", pid_text, err);
+	r = note_daemon(serve, pid, err);
 	if (r < 0)
 		(void)kill(pid, SIGKILL);
 	return r;
@@ -123,15 +130,6 @@ static bool has_own_configuration(const char *bundle)
 	_cleanup_(freep) char *path = path_join(bundle, "config.json"), *text = NULL;
 
 	return fs_read(path, SPEC_MAX, &text, NULL) == 0 && strstr(text, CONFIG_ANNOTATIONS);
-}
-
-static int own_spare(const struct serve *serve, pid_t pid, struct err *err)
-{
-	char text[16];
-
-	adjust_oom_score(pid);
-	snprintf(text, sizeof(text), "%d", pid);
-	return bundle_write(serve->bundle, "shim.pid", text, err);
 }
 
 /* A process that has a VM ready, and becomes the daemon. false: there is none. */
@@ -150,7 +148,7 @@ static bool find_spare(const struct serve *serve, int listener)
 
 		if (spare < 0 || has_own_configuration(serve->bundle))
 			return false;
-		if (handover_give(spare, serve, listener, mounts, own_spare, NULL) == 0)
+		if (handover_give(spare, serve, listener, mounts, note_daemon, NULL) == 0)
 			return true;
 	}
 	return false;
