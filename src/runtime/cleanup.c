@@ -71,7 +71,7 @@ int sandbox_cleanup(const char *id, const char *owner, pid_t ended, struct err *
 }
 
 /* One that lives is looked at without a word; the rest is sandbox_cleanup()'s. */
-static bool is_dead(const char *id, char **ret_socket)
+static bool is_dead(const char *id)
 {
 	_cleanup_err_ struct err err = {0};
 	struct persist p;
@@ -80,13 +80,11 @@ static bool is_dead(const char *id, char **ret_socket)
 	if (persist_load(id, &p, &err) < 0)
 		return false;
 	dead = !persist_holder(&p);
-	if (dead)
-		*ret_socket = TAKE_PTR(p.socket);
 	persist_fini(&p);
 	return dead;
 }
 
-void sandbox_sweep(const char *prefix, const char *id, void (*swept)(const char *socket))
+void sandbox_sweep(const char *prefix, const char *id)
 {
 	_cleanup_(strv_fini) struct strv ids = {0};
 	_cleanup_err_ struct err err = {0};
@@ -94,17 +92,12 @@ void sandbox_sweep(const char *prefix, const char *id, void (*swept)(const char 
 	if (persist_list(&ids, &err) < 0)
 		log_warn("%s", err_text(&err));
 	for (size_t i = 0; i < ids.n; i++) {
-		_cleanup_(freep) char *socket = NULL;
-
-		if (!str_has_prefix(ids.v[i], prefix) || streq(ids.v[i], id) ||
-		    !is_dead(ids.v[i], &socket))
+		if (!str_has_prefix(ids.v[i], prefix) || streq(ids.v[i], id) || !is_dead(ids.v[i]))
 			continue;
 		log_warn("sandbox %s: its shim has ended, and nobody has cleaned up: removing it",
 			 ids.v[i]);
 		err_clear(&err);
 		if (sandbox_cleanup(ids.v[i], NULL, 0, &err) < 0)
 			log_warn("clean up sandbox %s: %s", ids.v[i], err_text(&err));
-		else if (swept)
-			swept(socket);
 	}
 }

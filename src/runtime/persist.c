@@ -32,7 +32,6 @@ static const struct {
 	{"reason", offsetof(struct persist, reason), false},
 	{"config_file", offsetof(struct persist, config_file), false},
 	{"owner", offsetof(struct persist, owner), true},
-	{"socket", offsetof(struct persist, socket), true},
 	{"vm_name", offsetof(struct persist, vm_name), true},
 };
 
@@ -360,7 +359,6 @@ static int save_inherited(const struct persist *p, const struct persist *left, s
 	struct persist both = *left; /* borrowed */
 
 	both.owner = p->owner;
-	both.socket = p->socket;
 	both.state = p->state;
 	drop_shim(&both);
 	for (size_t i = 0; i < p->n_processes && both.n_processes < PERSIST_PIDS_MAX; i++)

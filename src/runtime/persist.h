@@ -34,7 +34,6 @@ struct persist {
 	char *config_file;
 	char *owner; /* whose it is: the bundle, which names containerd's namespace; "": nobody's */
 	char *vm_name;       /* that the VM was started with; "": the id */
-	char *socket;        /* that its shim serves, to be removed with all else; "": none */
 	uint64_t created_at; /* CLOCK_REALTIME µs */
 	bool emulated;
 	struct persist_process processes[PERSIST_PIDS_MAX];

@@ -236,11 +236,6 @@ int sandbox_new(struct loop *loop, struct config *config, const char *id, const 
 	return 0;
 }
 
-void sandbox_set_socket(struct sandbox *s, const char *path)
-{
-	persist_set(&s->disk.socket, path);
-}
-
 void sandbox_expel(const struct sandbox *s, pid_t pid)
 {
 	host_cgroup_expel(&s->cgroup, pid);

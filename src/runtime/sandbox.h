@@ -95,9 +95,6 @@ struct sandbox_status {
 int sandbox_new(struct loop *loop, struct config *config, const char *id, const char *owner,
 		const char *netns, const struct sandbox_listener *listener, struct sandbox **ret,
 		struct err *err);
-/* sandbox_set_socket: what the caller serves for it, outside of its folders. Before it is started.
- */
-void sandbox_set_socket(struct sandbox *sandbox, const char *path);
 /* sandbox_start: boot: virtiofsd, network, VM, agent, CreateSandbox. On failure everything is
  * undone. `spec`: the sandbox container's (hostname, DNS, annotations, resources). */
 int sandbox_start(struct sandbox *sandbox, const Grpc__Spec *spec, struct err *err);
@@ -163,10 +160,10 @@ int sandbox_cleanup(const char *id, const char *owner, pid_t ended, struct err *
 /*
  * sandbox_sweep: the same for every sandbox of the host whose owner lives no more, of those whose
  * name begins with `prefix` ("": all), but for `id` (NULL: none): a `delete` may never come
- * (containerd runs it in the bundle, which it may have removed by then). swept() (may be NULL) is
- * told the socket of each that was removed, "" without one. It blocks: not for the loop.
+ * (containerd runs it in the bundle, which it may have removed by then). It blocks: not for the
+ * loop.
  */
-void sandbox_sweep(const char *prefix, const char *id, void (*swept)(const char *socket));
+void sandbox_sweep(const char *prefix, const char *id);
 
 /* --- containers and their processes; exec_id "" (or NULL) means the container's init --- */
 

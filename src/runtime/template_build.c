@@ -65,7 +65,7 @@ static struct sandbox *new_sandbox(const struct build *b, const char *what, int 
 /* One that lives is another's, with another template_path. */
 static int sweep_in_child(_unused_ void *arg, _unused_ void *reply)
 {
-	sandbox_sweep(SANDBOX_NAME "-", NULL, NULL);
+	sandbox_sweep(SANDBOX_NAME "-", NULL);
 	return 0;
 }
 

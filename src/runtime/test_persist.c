@@ -17,7 +17,6 @@ static void round_trip(void **state)
 	persist_set(&a.state, "running");
 	persist_set(&a.netns, "/run/netns/x\"y\n");
 	persist_set(&a.owner, "/run/bundle");
-	persist_set(&a.socket, "/run/s/1");
 	a.emulated = true;
 	persist_add_process(&a, "shim", getpid());
 	persist_add_process(&a, "nobody", 0);
@@ -31,7 +30,6 @@ static void round_trip(void **state)
 	assert_string_equal(b.netns, a.netns);
 	assert_string_equal(b.reason, "");
 	assert_string_equal(b.owner, "/run/bundle");
-	assert_string_equal(b.socket, "/run/s/1");
 	assert_true(b.emulated);
 	assert_int_equal(b.created_at, a.created_at);
 	assert_int_equal(b.n_processes, 1);
@@ -58,7 +56,6 @@ static void no_owner(void **state)
 	assert_int_equal(persist_parse(text, strlen(text), &p, &err), 0);
 	assert_string_equal(p.state, "running");
 	assert_string_equal(p.owner, "");
-	assert_string_equal(p.socket, "");
 	persist_fini(&p);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "shim/address.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -14,14 +15,16 @@
 #include "base/str.h"
 
 #define DEFAULT_DIR "/run/containerd/s"
+#define NAME_PREFIX "kata-" /* the folder is not ours alone */
+#define BOUND_MAX   (64U << 20)
 
 char *address_path(const char *dir, const char *containerd, const char *namespace, const char *id)
 {
 	_cleanup_(freep) char *key = xasprintf("%s/%s/%s", containerd, namespace, id);
-	char digest[SHA256_HEX_SIZE];
+	char name[sizeof(NAME_PREFIX) - 1 + SHA256_HEX_SIZE] = NAME_PREFIX;
 
-	sha256_hex(key, strlen(key), digest);
-	return path_join(str_empty(dir) ? DEFAULT_DIR : dir, digest);
+	sha256_hex(key, strlen(key), name + strlen(NAME_PREFIX));
+	return path_join(str_empty(dir) ? DEFAULT_DIR : dir, name);
 }
 
 bool address_is_served(const char *path)
@@ -60,4 +63,31 @@ void address_remove_stale(const char *path)
 		return;
 	if (!address_is_served(path))
 		(void)unlink(path);
+}
+
+static void list_ours(const char *dir, struct strv *ret)
+{
+	_cleanup_(closedirp) DIR *stream = opendir(dir);
+	const struct dirent *entry;
+
+	if (!stream)
+		return;
+	while ((entry = readdir(stream)))
+		if (str_has_prefix(entry->d_name, NAME_PREFIX))
+			strv_addf(ret, "%s/%s", dir, entry->d_name);
+}
+
+void address_sweep(const char *dir)
+{
+	_cleanup_(strv_fini) struct strv paths = {0};
+	_cleanup_(freep) char *bound = NULL;
+
+	/* In this order: whatever is found and lives was bound when the kernel was asked. That
+	 * spares the others a connection from each of us. */
+	list_ours(dir, &paths);
+	if (fs_read("/proc/net/unix", BOUND_MAX, &bound, NULL) < 0)
+		return;
+	for (size_t i = 0; i < paths.n; i++)
+		if (!strstr(bound, paths.v[i]))
+			address_remove_stale(paths.v[i]);
 }

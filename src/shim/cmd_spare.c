@@ -302,7 +302,7 @@ static int make_and_wait(struct waiting *w, struct err *err)
 		return 0;
 	}
 	/* What killed ones have left. */
-	sandbox_sweep(SPARE_NAME "-", NULL, NULL);
+	sandbox_sweep(SPARE_NAME "-", NULL);
 	w->mounts = sandbox_private_mounts(err);
 	if (w->mounts < 0)
 		return w->mounts;

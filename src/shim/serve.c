@@ -25,7 +25,8 @@
  * before: until then a `start` for this sandbox finds us.
  */
 
-/* For what others profit by, there is no hurry: the pod's other containers come first. */
+/* For what others profit by, there is no hurry: the pod's other containers come first. Where its
+ * life is short it is done at the end. */
 #define CHORES_DELAY_USEC (3 * USEC_PER_SEC)
 /* It is bounded by what each sandbox may take. */
 #define SWEEP_USEC (60 * USEC_PER_SEC)
@@ -38,7 +39,7 @@ struct daemon {
 	struct loop_signal terminate, interrupt;
 	struct loop_timer chores;
 	struct loop_child template, spare; /* that make them */
-	bool has_ordered;
+	bool has_swept, has_ordered;
 	int log_fd;
 };
 
@@ -62,25 +63,33 @@ static void on_signal(struct loop_signal *source, int signo)
 
 /* --- what dead shims have left --- */
 
+static void sweep(const struct serve *serve)
+{
+	_cleanup_(freep) char *dir = path_dir(serve->socket);
+
+	sandbox_sweep("", serve->id);
+	address_sweep(dir);
+}
+
 static int sweep_in_child(void *arg, _unused_ void *reply)
 {
 	const struct daemon *d = arg;
 
-	sandbox_sweep("", d->serve->id, address_remove_stale);
+	sweep(d->serve);
 	return 0;
 }
 
-static void sweep(void *arg)
+static void sweep_in_background(struct daemon *d)
 {
-	int r = co_run_child(sweep_in_child, arg, NULL, 0, clock_after(SWEEP_USEC));
+	int r = co_run_child(sweep_in_child, d, NULL, 0, clock_after(SWEEP_USEC));
 
+	d->has_swept = true;
 	if (r < 0)
 		log_warn("remove what dead shims have left: %s", strerrordesc_np(-r));
 }
 
 /* --- for those that come after us --- */
 
-/* In time or, where the pod's life is short, at its end. */
 static void order(struct daemon *d)
 {
 	const struct background_order order = {
@@ -99,7 +108,7 @@ static void order(struct daemon *d)
 
 static void do_chores(void *arg)
 {
-	sweep(arg);
+	sweep_in_background(arg);
 	order(arg);
 }
 
@@ -129,7 +138,6 @@ static int daemon_open(struct daemon *d, const struct serve *serve, struct err *
 		return err_set(err, r, "make an event loop");
 	shim_init(&d->shim, d->loop, serve->id, serve->options->namespace);
 	d->shim.bundle = serve->bundle;
-	d->shim.socket = serve->socket;
 	d->shim.config_path = serve->caller->config_path;
 	d->shim.spare = serve->spare;
 	d->shim.crio = caller_is_crio(serve->caller);
@@ -200,5 +208,7 @@ int serve_run(const struct serve *serve)
 		log_debug("ended");
 	}
 	(void)unlink(serve->socket);
+	if (!d.has_swept)
+		sweep(serve);
 	return r;
 }

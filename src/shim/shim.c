@@ -41,12 +41,8 @@ static void linger_over(struct loop_timer *timer)
 
 void shim_init(struct shim *shim, struct loop *loop, const char *id, const char *namespace)
 {
-	*shim = (struct shim){.loop = loop,
-			      .id = id,
-			      .namespace = namespace,
-			      .bundle = "",
-			      .socket = "",
-			      .config_path = ""};
+	*shim = (struct shim){
+		.loop = loop, .id = id, .namespace = namespace, .bundle = "", .config_path = ""};
 	co_lock_init(&shim->boot);
 	list_init(&shim->waiters);
 }
@@ -222,7 +218,6 @@ static int start_sandbox(struct shim *shim, struct sandbox *sandbox, const Grpc_
 {
 	int r;
 
-	sandbox_set_socket(sandbox, shim->socket);
 	shim->booting = sandbox;
 	r = sandbox_start(sandbox, spec, err);
 	shim->booting = NULL;

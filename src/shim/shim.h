@@ -29,7 +29,6 @@ struct shim {
 	const char *id; /* of the sandbox */
 	const char *namespace;
 	const char *bundle;      /* of its first container: the owner of what is on disk */
-	const char *socket;      /* that we serve */
 	const char *config_path; /* from `start`; "": the search path */
 	bool crio;               /* CRI-O calls, not containerd (docs/crio.md) */
 	struct publisher *publisher;

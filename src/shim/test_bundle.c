@@ -124,8 +124,9 @@ static void test_address(_unused_ void **state)
 	int fd;
 
 	/* printf /run/c.sock/default/id | sha256sum */
-	assert_string_equal(a, "/run/containerd/s/"
-			       "49a7a7e8b1479fd9e0409fe371c10dfcb02e7d1220ba6c91a9fa8cb01a6fc19e");
+	assert_string_equal(
+		a, "/run/containerd/s/"
+		   "kata-49a7a7e8b1479fd9e0409fe371c10dfcb02e7d1220ba6c91a9fa8cb01a6fc19e");
 	assert_string_not_equal(a, b);
 	assert_string_equal(path_name(a), path_name(c));
 
@@ -145,13 +146,42 @@ static void test_address(_unused_ void **state)
 	assert_int_equal(address_listen(deep, &err), -ENAMETOOLONG);
 }
 
+/* What is served, or another's, stays. */
+static void test_address_sweep(_unused_ void **state)
+{
+	char dir[] = "/tmp/test-address-XXXXXX";
+	_cleanup_(freep) char *ours = NULL, *served = NULL, *other = NULL, *file = NULL;
+	int fd;
+
+	assert_non_null(mkdtemp(dir));
+	ours = address_path(dir, "/run/c.sock", "default", "dead");
+	served = address_path(dir, "/run/c.sock", "default", "lives");
+	other = path_join(dir, "0123");
+	file = path_join(dir, "kata-file");
+	close(address_listen(ours, NULL));
+	close(address_listen(other, NULL));
+	assert_int_equal(fs_replace(file, "x", 1, 0600, false), 0);
+	fd = address_listen(served, NULL);
+	assert_true(fd >= 0);
+	assert_true(fs_exists(ours));
+	address_sweep(dir);
+	assert_false(fs_exists(ours));
+	assert_true(address_is_served(served));
+	assert_true(fs_exists(other));
+	assert_true(fs_exists(file));
+	close(fd);
+	address_sweep(dir);
+	assert_false(fs_exists(served));
+	assert_int_equal(fs_remove_all(dir), 0);
+	address_sweep(dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_group),
-		cmocka_unit_test(test_files),
-		cmocka_unit_test(test_processes),
-		cmocka_unit_test(test_address),
+		cmocka_unit_test(test_group),         cmocka_unit_test(test_files),
+		cmocka_unit_test(test_processes),     cmocka_unit_test(test_address),
+		cmocka_unit_test(test_address_sweep),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

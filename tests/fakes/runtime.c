@@ -404,12 +404,7 @@ int sandbox_metrics(_unused_ struct sandbox *s, struct buf *out, _unused_ struct
 	return 0;
 }
 
-void sandbox_set_socket(_unused_ struct sandbox *s, _unused_ const char *path)
-{
-}
-
-void sandbox_sweep(_unused_ const char *prefix, _unused_ const char *id,
-		   _unused_ void (*swept)(const char *socket))
+void sandbox_sweep(_unused_ const char *prefix, _unused_ const char *id)
 {
 }
 

@@ -8,14 +8,17 @@ import pathlib
 import re
 import socket
 import subprocess
+import time
 
 import host
 from containerd import TREE
+from patience import limit
 
 AGENT_PORT = "agent0"
 VM_DIR = pathlib.Path("/run/vc/vm")
 STATES = pathlib.Path("/run/vc/sbs")
 SPARES = pathlib.Path("/run/vc/spare")
+SHIM_LINGERS = 30  # seconds, without anybody who wants something of it
 
 
 def make_image(build=TREE / "build", *options, folder="image"):
@@ -130,6 +133,14 @@ def shim_of(sandbox):
     """Without its children, which have its command line: it forks for what blocks."""
     found = processes(rf"containerd-shim-kata-v2 .*-id {re.escape(sandbox)}\b")
     return [pid for pid in found if _parent(pid) not in found]
+
+
+def await_end_of_shim(sandbox):
+    """After a kill that may have met its `start`: the daemon that this had forked already ends when nobody has come."""
+    deadline = time.monotonic() + limit(SHIM_LINGERS + 10)
+    while shim_of(sandbox):
+        assert time.monotonic() < deadline, f"the shim of {sandbox} does not end"
+        time.sleep(0.05)
 
 
 def agent_of(sandbox):

@@ -8,8 +8,10 @@ powers off as when it fails.
 import os
 import pathlib
 import re
+import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import time
 
@@ -101,6 +103,7 @@ def test_while_it_starts(containerd, name, victim, delay):
         if process.returncode != 128 + signal.SIGKILL:
             assert any(word in error.lower() for word in NAMES[victim]), error
     remove_quickly(containerd, name)
+    kata.await_end_of_shim(name)
 
 
 @pytest.mark.parametrize("victim", EACH)
@@ -299,12 +302,12 @@ def test_containerd_restart(containerd, sandbox):
 @pytest.mark.once
 def test_without_delete(containerd, sandbox):
     """A shim that died and for which containerd never says `delete`: the next sandbox removes what it has left."""
-    socket = (containerd.bundle(sandbox.name) / "address").read_text().removeprefix("unix://")
+    address = (containerd.bundle(sandbox.name) / "address").read_text().removeprefix("unix://")
     containerd.process.kill()
     containerd.process.wait()
     kill("shim", sandbox.name)
     shutil.rmtree(containerd.bundle(sandbox.name))
-    left = [pathlib.Path(path) for path in (socket, f"/run/vc/sbs/{sandbox.name}", f"/run/vc/vm/{sandbox.name}",
+    left = [pathlib.Path(path) for path in (address, f"/run/vc/sbs/{sandbox.name}", f"/run/vc/vm/{sandbox.name}",
                                             f"/run/kata-containers/shared/sandboxes/{sandbox.name}")]
     assert all(path.exists() for path in left)
     containerd.start()
@@ -321,6 +324,23 @@ def test_without_delete(containerd, sandbox):
         remove(containerd, other)
     if not os.environ.get("KATA_TEST_SHARED"):  # or somebody else's sandbox has done it
         assert f"sandbox {sandbox.name}: its shim has ended" in containerd.log.read_text()
+
+
+def test_socket_of_nobody(containerd, name):
+    """A `start` that was killed before there was a daemon has left a socket, of which nothing else on disk tells: the
+    next pod removes it, however short it is."""
+    path = pathlib.Path(f"/run/containerd/s/kata-{secrets.token_hex(32)}")
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    assert path.is_socket()
+    try:
+        containerd.ctr("run", "--rm", "--runtime", daemon.RUNTIME, IMAGE, name, "true", timeout=limit(60))
+        deadline = time.monotonic() + limit(5)
+        while path.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def test_interrupted_client(containerd, name):

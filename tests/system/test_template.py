@@ -482,5 +482,6 @@ def test_killed_while_it_is_restored(containerd, factory, name, victim):
             pass
     run.wait(limit(120))
     remove(containerd, name)
+    kata.await_end_of_shim(name)
     factory.call("init")
     expect(containerd, factory, unique(), RESTORED)

@@ -404,6 +404,7 @@ static void test_frozen(void **state)
 	uint64_t began;
 	int n;
 
+	containerd_rounds(c, 200); /* it settles */
 	n = proc_fds(pid);
 	kill(pid, SIGSTOP);
 	began = clock_now();
