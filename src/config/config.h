@@ -106,6 +106,7 @@ struct config_runtime {
 struct config_factory {
 	bool enable_template;
 	bool auto_build_template;
+	bool shared_clones;
 	uint32_t spares;
 	char *template_path;
 };

@@ -148,13 +148,19 @@ int vm_resize(struct vm *vm, uint32_t vcpus, uint64_t memory_mib, uint32_t *ret_
  * vm_fingerprint: a digest of everything that shapes the VM: the program that runs it, its files,
  * its configuration, the devices that it was given so far. Not: its name. Before vm_set_memory().
  * vm_set_memory: before vm_start(): the guest's memory is this file of memory_mib (borrowed), a
- * memfd, and not a new one. `restored`: it has the memory of a saved VM, and what vm_start() starts
- * waits for vm_load(). vm_save: write all of the VM's state but for its memory to state_fd
+ * memfd, and not a new one. Unless it is to be saved, it is that of a saved VM, and what vm_start()
+ * starts waits for vm_load(). vm_save: write all of the VM's state but for its memory to state_fd
  * (borrowed). The guest has stopped then, for good. vm_load: go on from there.
  */
+enum vm_memory {
+	VM_MEMORY_TO_SAVE,
+	VM_MEMORY_OWN,    /* restored in a copy, which the guest writes */
+	VM_MEMORY_SHARED, /* restored: what the guest writes is seen by this VM alone, and by no
+			   * vhost-user device: not with shared_memory */
+};
 #define VM_FINGERPRINT_SIZE 65 /* with its NUL */
 int vm_fingerprint(const struct vm *vm, char ret[VM_FINGERPRINT_SIZE], struct err *err);
-int vm_set_memory(struct vm *vm, int fd, bool restored, struct err *err);
+int vm_set_memory(struct vm *vm, int fd, enum vm_memory memory, struct err *err);
 int vm_save(struct vm *vm, int state_fd, struct err *err);
 int vm_load(struct vm *vm, int state_fd, struct err *err);
 /* vm_move: give run_dir another name, on the same file system; what is there under it is an error.

@@ -9,14 +9,16 @@
 #include "base/path.h"
 #include "runtime/blocking.h"
 #include "runtime/boot.h"
+#include "runtime/shared_memory.h"
 #include "runtime/template.h"
 
 /*
  * How it works: a sandbox whose VM has the fingerprint of a template does not boot: QEMU starts
- * with a private copy of the template's memory and loads its state. The copy (in a child) and
- * QEMU's start go on in coroutines of their own while the boot's next steps work on the host; the
- * step that starts the VM then waits for both. Devices that no saved VM can have (shared folders)
- * or that are the pod's own (network cards) are plugged in afterwards.
+ * with a copy of the template's memory and loads its state. The copy (in a child) and QEMU's start
+ * go on in coroutines of their own while the boot's next steps work on the host; the step that
+ * starts the VM then waits for both. Devices that no saved VM can have (shared folders) or that are
+ * the pod's own (network cards) are plugged in afterwards. Without shared folders, which must see
+ * what the guest writes, one copy serves all clones on the host (shared_memory.h).
  *
  * Until the agent of the clone has answered and is fresh, the template is on trial: when something
  * goes wrong before that, it is removed and the sandbox boots.
@@ -33,9 +35,9 @@ struct restore {
 	struct sandbox *sandbox; /* counted while a coroutine is inside */
 	struct vm *vm;
 	struct template template;
-	int memory_fd; /* the clone's */
+	int memory_fd; /* the clone's, or that of all */
 	unsigned int n_inside;
-	bool copied;
+	bool shared, copied;
 	int copy_result, result;
 	struct err err;
 };
@@ -80,7 +82,8 @@ int boot_save_memory(void *context, struct err *err)
 	if (has_template(s))
 		return err_setx(err, -EALREADY, "there is a good template");
 	s->memory_fd = new_memory(s->memory_mib << 20, err);
-	return s->memory_fd < 0 ? s->memory_fd : vm_set_memory(s->vm, s->memory_fd, false, err);
+	return s->memory_fd < 0 ? s->memory_fd
+				: vm_set_memory(s->vm, s->memory_fd, VM_MEMORY_TO_SAVE, err);
 }
 
 void boot_forget_memory(void *context)
@@ -106,6 +109,9 @@ static int copy_in_child(void *arg, _unused_ void *reply)
 	const struct restore *t = arg;
 	uint64_t copied;
 
+	/* Others will have it, too, and longer. */
+	if (t->shared)
+		sandbox_expel(t->sandbox, getpid());
 	return template_copy_memory(t->template.memory_fd, t->memory_fd, t->template.memory_size,
 				    false, &copied);
 }
@@ -116,6 +122,8 @@ static void copy_memory(void *arg)
 	uint64_t began = clock_now();
 
 	t->copy_result = blocking_run(copy_in_child, t, NULL, 0, clock_after(COPY_USEC));
+	if (t->copy_result == 0 && t->shared)
+		t->copy_result = shared_memory_seal(t->memory_fd, NULL);
 	t->copied = true;
 	log_debug("copied the template's memory: %" PRIu64 " us", clock_now() - began);
 	leave(t);
@@ -180,6 +188,24 @@ static int open_template(struct sandbox *s, struct template *ret, struct err *er
 	return r;
 }
 
+/* The memory that the clone begins with; t->copied: it is complete. */
+static int get_memory(struct restore *t, struct err *err)
+{
+	const struct config *config = t->sandbox->config;
+	uint64_t size = t->template.memory_size;
+
+	t->shared = config->factory.shared_clones && streq(config->hypervisor.shared_fs, "none");
+	if (t->shared)
+		t->memory_fd = shared_memory_find(t->template.state_digest, size);
+	t->copied = t->memory_fd >= 0;
+	if (!t->copied)
+		t->memory_fd = t->shared ? shared_memory_new(t->template.state_digest, size, err)
+					 : new_memory(size, err);
+	return t->memory_fd < 0 ? t->memory_fd
+				: vm_set_memory(t->vm, t->memory_fd,
+						t->shared ? VM_MEMORY_SHARED : VM_MEMORY_OWN, err);
+}
+
 int boot_find_template(void *context, struct err *err)
 {
 	struct sandbox *s = context;
@@ -208,12 +234,12 @@ int boot_find_template(void *context, struct err *err)
 	}
 	if (t->template.memory_size != s->memory_mib << 20)
 		return err_setx(err, -EBADMSG, "the template is for a VM of another size");
-	t->memory_fd = new_memory(t->template.memory_size, err);
-	r = t->memory_fd < 0 ? t->memory_fd : vm_set_memory(s->vm, t->memory_fd, true, err);
+	r = get_memory(t, err);
 	if (r < 0)
 		return r;
 	s->was_restored = true;
-	enter(t, copy_memory);
+	if (!t->copied)
+		enter(t, copy_memory);
 	enter(t, restore_vm);
 	s->restore = TAKE_PTR(t);
 	return 0;
@@ -225,6 +251,8 @@ void boot_drop_template(void *context)
 	struct sandbox *s = context;
 	uint64_t deadline = clock_after(DROP_USEC);
 
+	s->disk.memory_fd = -1;
+	s->memory_fd = fd_close(s->memory_fd);
 	if (!s->loop || !s->restore)
 		return;
 	if (s->restore->n_inside)
@@ -249,6 +277,8 @@ int boot_await_restore(struct sandbox *s, struct err *err)
 		return err_setx(err, -ETIMEDOUT, "the VM is not restored in time");
 	/* The clone has its own; a template that was removed meanwhile need not be kept. */
 	template_fini(&t->template);
+	if (t->result == 0 && t->shared)
+		s->disk.memory_fd = s->memory_fd = TAKE_FD(t->memory_fd);
 	t->memory_fd = fd_close(t->memory_fd);
 	if (t->result < 0)
 		err_move(err, &t->err);

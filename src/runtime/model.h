@@ -129,7 +129,7 @@ struct sandbox {
 	bool was_restored;       /* a template was used … */
 	bool on_trial;           /* … and has not proved to be good yet */
 	bool aborted;            /* it was stopped while it booted */
-	int memory_fd;           /* SANDBOX_TO_SAVE: the guest's memory; -1 */
+	int memory_fd;           /* the guest's memory that is to be saved, or is shared; -1 */
 	char *wanted_key;        /* SANDBOX_TO_SAVE: the only one that it may get; NULL: any */
 	bool freed;
 	unsigned int n_refs;

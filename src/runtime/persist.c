@@ -56,7 +56,7 @@ static struct strv *list_at(const struct persist *p, size_t i)
 
 void persist_init(struct persist *p, const char *id)
 {
-	*p = (struct persist){.created_at = clock_realtime()};
+	*p = (struct persist){.created_at = clock_realtime(), .memory_fd = -1};
 	for (size_t i = 0; i < ARRAY_SIZE(strings); i++)
 		*string_at(p, i) = xstrdup("");
 	persist_set(&p->id, id);
@@ -134,6 +134,8 @@ char *persist_format(const struct persist *p)
 	}
 	buf_addf(&b, ",\"created_at\":%" PRIu64 ",\"emulated\":%s", p->created_at,
 		 p->emulated ? "true" : "false");
+	if (p->memory_fd >= 0)
+		buf_addf(&b, ",\"memory_fd\":%d", p->memory_fd);
 	buf_adds(&b, ",\"processes\":[");
 	for (size_t i = 0; i < p->n_processes; i++) {
 		buf_addf(&b, "%s{\"name\":", i ? "," : "");
@@ -203,6 +205,7 @@ static int parse_processes(const json_t *array, struct persist *p)
 static int parse_object(const json_t *object, struct persist *p)
 {
 	json_int_t created = json_integer_value(json_object_get(object, "created_at"));
+	const json_t *memory = json_object_get(object, "memory_fd");
 
 	if (json_integer_value(json_object_get(object, "version")) != PERSIST_VERSION)
 		return -EPROTO;
@@ -217,6 +220,12 @@ static int parse_object(const json_t *object, struct persist *p)
 	}
 	if (created < 0 || !path_is_id(p->id))
 		return -EINVAL;
+	if (memory) {
+		if (!json_is_integer(memory) || json_integer_value(memory) < 0 ||
+		    json_integer_value(memory) > INT32_MAX)
+			return -EINVAL;
+		p->memory_fd = (int)json_integer_value(memory);
+	}
 	p->created_at = (uint64_t)created;
 	p->emulated = json_is_true(json_object_get(object, "emulated"));
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
@@ -360,6 +369,7 @@ static int save_inherited(const struct persist *p, const struct persist *left, s
 
 	both.owner = p->owner;
 	both.state = p->state;
+	both.memory_fd = p->memory_fd;
 	drop_shim(&both);
 	for (size_t i = 0; i < p->n_processes && both.n_processes < PERSIST_PIDS_MAX; i++)
 		both.processes[both.n_processes++] = p->processes[i];

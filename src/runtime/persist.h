@@ -36,6 +36,7 @@ struct persist {
 	char *vm_name;       /* that the VM was started with; "": the id */
 	uint64_t created_at; /* CLOCK_REALTIME µs */
 	bool emulated;
+	int memory_fd; /* its shim's descriptor of memory that clones share; -1: none */
 	struct persist_process processes[PERSIST_PIDS_MAX];
 	size_t n_processes;
 	struct strv endpoints; /* devices in netns with our redirect */

@@ -95,6 +95,7 @@ static int check_parts(struct template *t, const char *info, struct err *err)
 		return err_set(err, r, "read the template's state");
 	if (r < 0 || state_size != t->state_size || !streq(digest, wanted))
 		return err_setx(err, -EBADMSG, "the template's state was changed");
+	memcpy(t->state_digest, digest, sizeof(digest));
 	return 0;
 }
 

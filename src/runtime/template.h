@@ -21,12 +21,14 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "base/sha256.h"
 #include "base/str.h"
 #include "hypervisor/hypervisor.h"
 
 struct template
 {
 	char key[VM_FINGERPRINT_SIZE];
+	char state_digest[SHA256_HEX_SIZE]; /* tells this one from an earlier one of its key */
 	int memory_fd, state_fd;
 	uint64_t memory_size; /* of the guest */
 	uint64_t memory_used; /* bytes of it that the file holds */

@@ -18,6 +18,7 @@ static void round_trip(void **state)
 	persist_set(&a.netns, "/run/netns/x\"y\n");
 	persist_set(&a.owner, "/run/bundle");
 	a.emulated = true;
+	a.memory_fd = 17;
 	persist_add_process(&a, "shim", getpid());
 	persist_add_process(&a, "nobody", 0);
 	strv_add(&a.endpoints, "eth0");
@@ -31,6 +32,7 @@ static void round_trip(void **state)
 	assert_string_equal(b.reason, "");
 	assert_string_equal(b.owner, "/run/bundle");
 	assert_true(b.emulated);
+	assert_int_equal(b.memory_fd, 17);
 	assert_int_equal(b.created_at, a.created_at);
 	assert_int_equal(b.n_processes, 1);
 	assert_int_equal(b.processes[0].pid, getpid());
@@ -56,6 +58,7 @@ static void no_owner(void **state)
 	assert_int_equal(persist_parse(text, strlen(text), &p, &err), 0);
 	assert_string_equal(p.state, "running");
 	assert_string_equal(p.owner, "");
+	assert_int_equal(p.memory_fd, -1);
 	persist_fini(&p);
 }
 
@@ -79,6 +82,10 @@ static void hostile(void **state)
 		"{\"version\":1,\"id\":\"a\",\"state\":\"\",\"netns\":\"\",\"reason\":\"\","
 		"\"config_file\":\"\",\"owner\":\"\",\"cgroups\":[7]}",
 		"{\"version\":1,\"id\":7}",
+		"{\"version\":1,\"id\":\"a\",\"state\":\"\",\"netns\":\"\",\"reason\":\"\","
+		"\"config_file\":\"\",\"owner\":\"\",\"memory_fd\":-1}",
+		"{\"version\":1,\"id\":\"a\",\"state\":\"\",\"netns\":\"\",\"reason\":\"\","
+		"\"config_file\":\"\",\"owner\":\"\",\"memory_fd\":\"3\"}",
 	};
 
 	(void)state;

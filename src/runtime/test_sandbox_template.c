@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sandboxes that are restored from a template, the making of one, and what can go wrong with both.
  */
+#include "base/path.h"
 #include "base/sha256.h"
 #include "runtime/sandbox_fixture.h"
+#include "runtime/shared_memory.h"
 #include "runtime/template_build.h"
 
 #define ROOT "/run/templates"
@@ -83,6 +85,59 @@ static void restore_body(void)
 static void restore(_unused_ void **state)
 {
 	in_coroutine(restore_body);
+}
+
+/* Without shared folders one copy of the memory serves all, and nobody can change it. */
+static void shared_memory_body(void)
+{
+	_cleanup_(template_fini) struct template t;
+	_cleanup_(freep) char *folder = NULL, *state_file = NULL;
+	_cleanup_(closep) int found = -1;
+	char text[sizeof(FAKE_VM_MEMORY)];
+	struct stat first, second;
+
+	use_templates();
+	free(config->hypervisor.shared_fs);
+	config->hypervisor.shared_fs = xstrdup("none");
+	build_template(1);
+	state_file = only_template("state");
+	folder = path_dir(state_file);
+	template_init(&t);
+	assert_int_equal(template_open_at(folder, &t, NULL), 0);
+	assert_int_equal(shared_memory_find(t.state_digest, t.memory_size), -ENOENT);
+	start();
+	assert_true(in_log("vm_set_memory:shared"));
+	found = shared_memory_find(t.state_digest, t.memory_size);
+	assert_true(found >= 0);
+	assert_int_equal(pread(found, text, sizeof(text), 8192), sizeof(text));
+	assert_string_equal(text, FAKE_VM_MEMORY);
+	assert_int_equal(fstat(found, &first), 0);
+	assert_int_equal(fstat(sandbox->memory_fd, &second), 0);
+	assert_int_equal(first.st_ino, second.st_ino);
+	assert_int_equal(pwrite(sandbox->memory_fd, "x", 1, 0), -1);
+	assert_int_equal(ftruncate(sandbox->memory_fd, 0), -1);
+	/* That of another template, or of another size, is not taken for it. */
+	assert_int_equal(shared_memory_find(t.state_digest, t.memory_size / 2), -ENOENT);
+	t.state_digest[0] = t.state_digest[0] == 'a' ? 'b' : 'a';
+	assert_int_equal(shared_memory_find(t.state_digest, t.memory_size), -ENOENT);
+	t.state_digest[0] = '\0';
+	/* A state that names another descriptor of ours. */
+	sandbox->disk.memory_fd = 0;
+	sandbox_save(sandbox);
+	assert_int_equal(shared_memory_find(t.state_digest, t.memory_size), -ENOENT);
+	stop();
+	sandbox_free(TAKE_PTR(sandbox));
+	fake_vm_log_clear();
+	config->factory.shared_clones = false;
+	start();
+	assert_true(in_log("vm_set_memory:own"));
+	assert_int_equal(sandbox->memory_fd, -1);
+	stop();
+}
+
+static void shared_memory(_unused_ void **state)
+{
+	in_coroutine(shared_memory_body);
 }
 
 /* A time that was long on its way is sent again, but not for ever. */
@@ -391,8 +446,13 @@ static void expect_no_build(const char *text)
 
 static void build_failures_body(void)
 {
-	static const char *const failures[] = {"vm_new",   "vm_fingerprint", "vm_set_memory",
-					       "vm_start", "vm_save",        "vm_load"};
+	static const char *const failures[] = {"vm_new",
+					       "vm_fingerprint",
+					       "vm_set_memory:to_save",
+					       "vm_set_memory:own",
+					       "vm_start",
+					       "vm_save",
+					       "vm_load"};
 
 	use_templates();
 	config->factory.enable_template = false;
@@ -419,6 +479,7 @@ static void build_failures(_unused_ void **state)
 	in_coroutine(build_failures_body);
 }
 
-SANDBOX_TESTS(TEST(restore), TEST(slow_clock), TEST(without_template), TEST(other_shape),
-	      TEST(wanted), TEST(key), TEST(bad_state), TEST(dies_in_trial), TEST(not_its_fault),
-	      TEST(fails_both_ways), TEST(damage), TEST(stopped), TEST(build_failures))
+SANDBOX_TESTS(TEST(restore), TEST(shared_memory), TEST(slow_clock), TEST(without_template),
+	      TEST(other_shape), TEST(wanted), TEST(key), TEST(bad_state), TEST(dies_in_trial),
+	      TEST(not_its_fault), TEST(fails_both_ways), TEST(damage), TEST(stopped),
+	      TEST(build_failures))

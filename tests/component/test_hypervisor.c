@@ -696,23 +696,23 @@ static int memory_file(void)
 	return fd;
 }
 
-static struct vm *start_with_memory(const char *mode, bool restored)
+static struct vm *start_with_memory(const char *mode, enum vm_memory use)
 {
 	_cleanup_(closep) int memory = memory_file();
 	_cleanup_err_ struct err err = {0};
 	struct vm *vm = make(mode);
 
-	assert_int_equal(vm_set_memory(vm, memory, restored, &err), 0);
+	assert_int_equal(vm_set_memory(vm, memory, use, &err), 0);
 	if (vm_start(vm, &err) < 0)
 		fail_msg("%s", err_text(&err));
-	assert_int_equal(vm_set_memory(vm, memory, restored, NULL), -EALREADY);
+	assert_int_equal(vm_set_memory(vm, memory, use, NULL), -EALREADY);
 	return vm;
 }
 
 /* A state that was saved by a VM that is gone. */
 static int save_one(void)
 {
-	struct vm *vm = start_with_memory("normal", false);
+	struct vm *vm = start_with_memory("normal", VM_MEMORY_TO_SAVE);
 	int state = memfd_create("state", MFD_CLOEXEC);
 
 	assert_int_equal(vm_save(vm, state, NULL), 0);
@@ -724,7 +724,7 @@ static int save_one(void)
 static void refuse_state(const char *mode, int state, int wanted, const char *text)
 {
 	_cleanup_err_ struct err err = {0};
-	struct vm *vm = start_with_memory(mode, true);
+	struct vm *vm = start_with_memory(mode, VM_MEMORY_OWN);
 
 	vm->qmp_usec = SHORT;
 	assert_int_equal(lseek(state, 0, SEEK_SET), 0);

@@ -199,13 +199,19 @@ int vm_fingerprint(_unused_ const struct vm *vm, char ret[VM_FINGERPRINT_SIZE], 
 	return note("vm_fingerprint", err);
 }
 
-int vm_set_memory(struct vm *vm, int fd, bool restored, struct err *err)
+int vm_set_memory(struct vm *vm, int fd, enum vm_memory memory, struct err *err)
 {
-	vm->restored = restored;
+	static const char *const notes[] = {
+		[VM_MEMORY_TO_SAVE] = "vm_set_memory:to_save",
+		[VM_MEMORY_OWN] = "vm_set_memory:own",
+		[VM_MEMORY_SHARED] = "vm_set_memory:shared",
+	};
+
+	vm->restored = memory != VM_MEMORY_TO_SAVE;
 	/* What a guest writes. */
-	if (!restored && pwrite(fd, FAKE_VM_MEMORY, sizeof(FAKE_VM_MEMORY), 8192) < 0)
+	if (!vm->restored && pwrite(fd, FAKE_VM_MEMORY, sizeof(FAKE_VM_MEMORY), 8192) < 0)
 		return err_set(err, -errno, "fake memory");
-	return note("vm_set_memory", err);
+	return note(notes[memory], err);
 }
 
 int vm_save(_unused_ struct vm *vm, int state_fd, struct err *err)

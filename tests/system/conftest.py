@@ -34,6 +34,7 @@ import host
 import kata
 import leaks
 import ociimage
+from blockfile import snapshotter as blockfile_snapshotter
 from memory_group import MemoryGroup
 from patience import limit
 from skips import pytest_runtest_logreport, pytest_sessionfinish  # pylint: disable=unused-import
@@ -155,6 +156,23 @@ def fixture_containerd(request, config, archives):
         for archive in archives:
             c.ctr("images", "import", archive)
         yield c
+
+
+@pytest.fixture(name="blockfile", scope="module")
+def fixture_blockfile(tmp_path_factory, config, archives):
+    """A containerd 2 whose snapshots are files with an ext4 each."""
+    with daemon.Containerd("2", BUILD, config=config(), snapshotters=blockfile_snapshotter(
+            tmp_path_factory.mktemp("blockfile"))) as c:
+        for archive in archives:
+            c.ctr("images", "import", "--local", "--snapshotter", "blockfile", archive)
+        yield c
+
+
+@pytest.fixture(name="block_name")
+def fixture_block_name(blockfile):
+    name = unique()
+    yield name
+    remove(blockfile, name)
 
 
 @pytest.fixture(name="name")

@@ -80,28 +80,6 @@ def test_device_that_is_no_block_device(containerd, name):
 
 # --- root file systems ---
 
-@pytest.fixture(name="blockfile", scope="module")
-def fixture_blockfile(tmp_path_factory, config, archives):
-    """A containerd 2 whose snapshots are files with an ext4 each."""
-    folder = tmp_path_factory.mktemp("blockfile")
-    scratch = folder / "scratch"
-    scratch.touch()
-    os.truncate(scratch, 64 << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-F", scratch], check=True)
-    with daemon.Containerd("2", BUILD, config=config(), snapshotters={
-            "blockfile": {"root_path": folder / "snapshots", "scratch_file": scratch, "fs_type": "ext4"}}) as c:
-        for archive in archives:
-            c.ctr("images", "import", "--local", "--snapshotter", "blockfile", archive)
-        yield c
-
-
-@pytest.fixture(name="block_name")
-def fixture_block_name(blockfile):
-    name = unique()
-    yield name
-    remove(blockfile, name)
-
-
 def snapshot_file(containerd, name):
     """The file behind a container's root."""
     text = containerd.ctr("snapshots", "--snapshotter", "blockfile", "mounts", "/mnt", name).stdout

@@ -7,10 +7,11 @@
 
 /*
  * How it works: q35 without what a container guest never uses (USB, SATA, SMBus, VMware's port,
- * HPET): fewer devices for a guest to attack and to find at boot. With KVM the guest sees the
- * host's processor; emulated, it sees all that QEMU can emulate, since distributions build for
- * x86-64-v2 and later, which the default model is not. 5-level page tables are left out there: they
- * only cost time.
+ * HPET): fewer devices for a guest to attack and to find at boot. The host does not look for pages
+ * of other VMs that are the same (KSM), since a guest could find out what those hold. With KVM the
+ * guest sees the host's processor; emulated, it sees all that QEMU can emulate, since distributions
+ * build for x86-64-v2 and later, which the default model is not. 5-level page tables are left out
+ * there: they only cost time.
  */
 
 /* The emulated processor has 40 address bits, and devices want their share of the space. */
@@ -69,7 +70,8 @@ void machine_args(const struct vm *vm, struct strv *args)
 		buf_adds(&b, ",accel=kvm");
 	if (c->image && c->image_nvdimm)
 		buf_adds(&b, ",nvdimm=on");
-	buf_adds(&b, ",usb=off,vmport=off,smbus=off,sata=off,hpet=off,memory-backend=dimm1");
+	buf_adds(&b, ",usb=off,vmport=off,smbus=off,sata=off,hpet=off,mem-merge=off,"
+		     "memory-backend=dimm1");
 	if (!str_empty(c->machine_accelerators))
 		buf_addf(&b, ",%s", c->machine_accelerators);
 	strv_add(args, "-machine");

@@ -31,7 +31,7 @@ static void memory_of_file(const struct vm *vm, const char *id, int fd, struct p
 	props_add(&ret->props, "id", id);
 	props_add_number(&ret->props, "size", vm->config.memory_mib << 20);
 	props_addf(&ret->props, "mem-path", "/proc/self/fd/%d", fd);
-	props_add_bool(&ret->props, "share", true);
+	props_add_bool(&ret->props, "share", !vm->copy_on_write);
 }
 
 void machine_memory_args(const struct vm *vm, int memory_fd, struct strv *args)

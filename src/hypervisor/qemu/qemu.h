@@ -42,7 +42,8 @@ struct vm {
 	struct slot serial_slot, scsi_slot, rng_slot, image_slot;
 	uint8_t scsi_used[QEMU_SCSI_MAX / 8];
 	struct list devices;
-	int memory_fd; /* the guest's memory, until QEMU has it; -1: QEMU makes its own */
+	int memory_fd;      /* the guest's memory, until QEMU has it; -1: QEMU makes its own */
+	bool copy_on_write; /* … which the guest does not change */
 	uint8_t files[SHA256_SIZE];     /* what the files of `config` were (snapshot.c) */
 	bool restored;                  /* it does not boot, it is loaded … */
 	enum migration migration;       /* … and how far that, or a save, is */

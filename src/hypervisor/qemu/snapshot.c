@@ -114,15 +114,18 @@ int vm_fingerprint(const struct vm *vm, char ret[VM_FINGERPRINT_SIZE], struct er
 	return 0;
 }
 
-int vm_set_memory(struct vm *vm, int fd, bool restored, struct err *err)
+int vm_set_memory(struct vm *vm, int fd, enum vm_memory memory, struct err *err)
 {
 	if (vm->state != VM_NEW)
 		return err_setx(err, -EALREADY, "the VM was started before");
+	if (memory == VM_MEMORY_SHARED && vm->config.shared_memory)
+		return err_setx(err, -EINVAL, "vhost-user devices need memory of the VM's own");
 	fd_close(vm->memory_fd);
 	vm->memory_fd = fd_dup(fd);
 	if (vm->memory_fd < 0)
 		return err_set(err, vm->memory_fd, "pass the guest's memory");
-	vm->restored = restored;
+	vm->restored = memory != VM_MEMORY_TO_SAVE;
+	vm->copy_on_write = memory == VM_MEMORY_SHARED;
 	return 0;
 }
 

@@ -65,7 +65,8 @@ static const char kvm_golden[] =
 	"-name sandbox-0123abc,debug-threads=on\n"
 	"-uuid 1-2-3\n"
 	"-machine "
-	"q35,accel=kvm,usb=off,vmport=off,smbus=off,sata=off,hpet=off,memory-backend=dimm1\n"
+	"q35,accel=kvm,usb=off,vmport=off,smbus=off,sata=off,hpet=off,mem-merge=off,memory-backend="
+	"dimm1\n"
 	"-qmp unix:/run/vc/vm/0123abc/qmp.sock,server=on,wait=off\n"
 	"-chardev socket,id=monitor,fd=10\n"
 	"-mon chardev=monitor,mode=control\n"
@@ -169,9 +170,13 @@ static void test_variants(_unused_ void **state)
 	contains("-object memory-backend-file,id=dimm1,size=2147483648,mem-path=/proc/self/fd/12,"
 		 "share=on");
 	contains("-incoming defer");
+	vm.copy_on_write = true;
+	contains("-object memory-backend-file,id=dimm1,size=2147483648,mem-path=/proc/self/fd/12,"
+		 "share=off");
 	vm.config.machine_accelerators = "kernel_irqchip=split";
 	vm.accel = VM_ACCEL_KVM;
-	contains("-machine q35,accel=kvm,usb=off,vmport=off,smbus=off,sata=off,hpet=off,"
+	contains("-machine "
+		 "q35,accel=kvm,usb=off,vmport=off,smbus=off,sata=off,hpet=off,mem-merge=off,"
 		 "memory-backend=dimm1,kernel_irqchip=split");
 	vm.config.root_ports = 1;
 	contains("-device pcie-root-port,id=rp0,bus=pcie.0,chassis=1,slot=1,addr=1");
