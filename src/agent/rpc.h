@@ -80,6 +80,7 @@ RPC(copy_file);
 /* rpc_live_volume.c */
 RPC(update_live_volume);
 RPC(remove_live_volume);
+RPC(read_copied_file);
 /* rpc_template.c */
 RPC(prepare_template);
 /* rpc_volume.c */

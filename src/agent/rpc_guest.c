@@ -197,8 +197,8 @@ RPC(set_guest_date_time)
 
 /* Names of features beyond Kata's protocol; the host asks for them before it relies on one. */
 static const char *const extra_features[] = {
-	"kata-c.hold-streams", "kata-c.live-volumes", "kata-c.loopback", "kata-c.seccomp-bpf",
-	"kata-c.serial",       "kata-c.spare",        "kata-c.template",
+	"kata-c.copied-files", "kata-c.hold-streams", "kata-c.live-volumes", "kata-c.loopback",
+	"kata-c.seccomp-bpf",  "kata-c.serial",       "kata-c.spare",        "kata-c.template",
 };
 
 static uint64_t memory_block_size(void)

@@ -31,6 +31,8 @@
 #define QUICK_SIZE  (64U << 10)
 #define QUICK_ENTRY 1024U /* what the making of an entry counts */
 #define DATA        "..data"
+#define FILE_NAME   "file" /* in a volume that has just one */
+#define FILE_MAX    (1U << 20)
 /* Who has read ..data a moment ago gets this long to go on to the folder it named. */
 #define GRACE_USEC (20 * USEC_PER_MSEC)
 
@@ -332,4 +334,39 @@ RPC(remove_live_volume)
 	r = co_run_child(remove_in_child, request->name, NULL, 0,
 			 MIN(ttrpc_call_deadline(call), clock_after(UPDATE_TIME)));
 	return r < 0 ? err_set(err, r, "remove volume %s", request->name) : 0;
+}
+
+/* Without a child: it is a regular file in our memory, and a container that has it bound cannot put
+ * anything else in its place. */
+static int read_file(struct ttrpc_call *call, const char *name, ProtobufCBinaryData *ret)
+{
+	_cleanup_(freep) char *path = xasprintf(LIVE_DIR "/%s/" FILE_NAME, name);
+	_cleanup_(closep) int fd = -1;
+	struct stat st;
+	ssize_t n;
+
+	fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	if (st.st_size > (off_t)FILE_MAX)
+		return -EFBIG;
+	ret->data = ttrpc_call_alloc(call, (size_t)st.st_size + 1);
+	n = fd_read_full(fd, ret->data, (size_t)st.st_size);
+	if (n < 0)
+		return (int)n;
+	ret->len = (size_t)n;
+	return 0;
+}
+
+RPC(read_copied_file)
+{
+	const Grpc__ReadCopiedFileRequest *request = request_;
+	Grpc__ReadCopiedFileResponse *response = response_;
+	int r = check_name(request->name, err);
+
+	if (r == 0)
+		r = read_file(call, request->name, &response->data);
+	return r < 0 ? err_wrap(err, r, "read the file of volume %s", request->name) : 0;
 }

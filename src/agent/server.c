@@ -75,6 +75,7 @@ static const struct row agent_rows[] = {
 	{"CloseLoopback", rpc_close_loopback},
 	{"UpdateLiveVolume", rpc_update_live_volume},
 	{"RemoveLiveVolume", rpc_remove_live_volume},
+	{"ReadCopiedFile", rpc_read_copied_file},
 	{"PrepareTemplate", rpc_prepare_template},
 	{"ResetSandbox", rpc_reset_sandbox},
 	/*

@@ -242,4 +242,64 @@ static void body_events(void)
 	finish();
 }
 
-FIXTURE_MAIN(FIXTURE_TEST(update), FIXTURE_TEST(parts), FIXTURE_TEST(hostile), FIXTURE_TEST(events))
+/* --- the file of a volume that has one --- */
+
+/* Returns the result, and the text in ret. */
+static int read_back(const char *volume, char *ret, size_t size)
+{
+	Grpc__ReadCopiedFileRequest request = GRPC__READ_COPIED_FILE_REQUEST__INIT;
+	Grpc__ReadCopiedFileResponse *answer = NULL;
+	int r;
+
+	request.name = S(volume);
+	r = CALL("ReadCopiedFile", &request, grpc__read_copied_file_response, (void **)&answer,
+		 NULL);
+	if (r < 0)
+		return r;
+	snprintf(ret, size, "%.*s", (int)answer->data.len, (char *)answer->data.data);
+	protobuf_c_message_free_unpacked(&answer->base, NULL);
+	return 0;
+}
+
+static void bind_file(struct fixture *f)
+{
+	static char file[160];
+
+	snprintf(file, sizeof(file), "%s/file", path);
+	add_mount(f, "/message", "bind", file, "rbind,rw");
+}
+
+static void body_copied_file(void)
+{
+	Grpc__LiveVolumeEntry entries[] = {entry("", S_IFDIR | 0755, ""),
+					   entry("file", S_IFREG | 0666, "before")};
+	_cleanup_(freep) char *file = NULL;
+	char text[64];
+
+	begin("file");
+	file = path_join(path, "file");
+	assert_int_equal(update(entries, 2, true, true), 0);
+	assert_int_equal(read_back(name, text, sizeof(text)), 0);
+	assert_string_equal(text, "before");
+	check_script(
+		"cat /message; echo it is over >/message; rm /message 2>/dev/null; ls /message",
+		bind_file, "before/message\n");
+	assert_int_equal(read_back(name, text, sizeof(text)), 0);
+	assert_string_equal(text, "it is over\n");
+	assert_int_equal(truncate(file, (1 << 20) + 1), 0);
+	assert_true(read_back(name, text, sizeof(text)) < 0);
+	/* What else it could be is not waited for, nor followed. */
+	assert_int_equal(unlink(file), 0);
+	assert_true(read_back(name, text, sizeof(text)) < 0);
+	assert_int_equal(mkfifo(file, 0666), 0);
+	assert_true(read_back(name, text, sizeof(text)) < 0);
+	assert_int_equal(unlink(file), 0);
+	assert_int_equal(symlink("/etc/passwd", file), 0);
+	assert_true(read_back(name, text, sizeof(text)) < 0);
+	assert_true(read_back("..", text, sizeof(text)) < 0);
+	assert_true(read_back("a/b", text, sizeof(text)) < 0);
+	finish();
+}
+
+FIXTURE_MAIN(FIXTURE_TEST(update), FIXTURE_TEST(parts), FIXTURE_TEST(hostile), FIXTURE_TEST(events),
+	     FIXTURE_TEST(copied_file))

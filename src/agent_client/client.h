@@ -94,6 +94,8 @@ AGENT_CALLS(AGENT_DECLARE_CALL)
 	      grpc__read_stream_response__descriptor)                                              \
 	QUERY(write_loopback, WriteLoopback, WriteLoopbackRequest, Grpc__WriteStreamResponse,      \
 	      grpc__write_stream_response__descriptor)                                             \
+	QUERY(read_copied_file, ReadCopiedFile, ReadCopiedFileRequest,                             \
+	      Grpc__ReadCopiedFileResponse, grpc__read_copied_file_response__descriptor)           \
 	QUERY(stats_container, StatsContainer, StatsContainerRequest,                              \
 	      Grpc__StatsContainerResponse, grpc__stats_container_response__descriptor)            \
 	QUERY(update_interface, UpdateInterface, UpdateInterfaceRequest, Types__Interface,         \

@@ -104,10 +104,11 @@ const struct key keys_hypervisor[] = {
 
 	HYPERVISOR(shared_fs, KEY_STRING, "\"virtio-fs\"", .choices = "virtio-fs|none",
 		HV_ANNOTATION("shared_fs"),
-		.doc = "How files of the host reach the guest. none: not at all; root file systems "
-		       "are on block devices then (the devmapper, blockfile and EROFS snapshotters), and a "
-		       "container with other bind mounts is refused, unless they are ConfigMaps, Secrets "
-		       "and the like, which are copied."),
+		.doc = "How files of the host reach the guest. none: as copies; root file systems are on "
+		       "block devices then (the devmapper, blockfile and EROFS snapshotters), single files of "
+		       "up to 1 MiB and ConfigMaps, Secrets and the like are copied, what a container writes to "
+		       "such a file is on the host when it has ended, an emptyDir is in the guest's memory, and a "
+		       "container that mounts another folder of the host is refused."),
 	HYPERVISOR(virtio_fs_daemon, KEY_PATH, "\"\"", HV_ANNOTATION("virtio_fs_daemon"),
 		.guard = KEY_GUARD_VIRTIOFSD,
 		.doc = "The virtiofsd program, QEMU's older one in C or the newer one in Rust. Empty: "

@@ -2,6 +2,7 @@
 #include "runtime/live_volume.h"
 
 #include <errno.h>
+#include <sys/mount.h>
 
 #include "base/log.h"
 #include "base/path.h"
@@ -19,11 +20,15 @@
  * less often, until the volume is released or the sandbox is gone.
  *
  * The guest's copy has the owners that the mount maps to: each mapping has a copy of its own.
+ *
+ * A file is a volume with one file in it, which nobody watches: it is sent again when another
+ * container wants it and it is not what was sent, and written when the guest's is not.
  */
 
-#define SETTLE    (10 * USEC_PER_MSEC)
-#define RETRY_MAX (30 * USEC_PER_SEC)
-#define NAME_PART 64 /* of a volume's own name in that of its copy */
+#define SETTLE             (10 * USEC_PER_MSEC)
+#define RETRY_MAX          (30 * USEC_PER_SEC)
+#define BRING_BACK_TIMEOUT (5 * USEC_PER_SEC) /* the end of a container waits for it */
+#define NAME_PART          64                 /* of a volume's own name in that of its copy */
 
 struct live_volumes {
 	struct list list; /* struct live_volume, those in use */
@@ -35,6 +40,8 @@ struct live_volume {
 	struct list link;
 	struct sandbox *sandbox;
 	char *path, *name;    /* here; in the guest */
+	bool single;          /* a file */
+	bool writable;        /* … for a container */
 	struct ns_maps idmap; /* of the owners in the guest */
 	unsigned int n_users; /* containers */
 	unsigned int n_refs;  /* who looks at it: the users together, coroutines */
@@ -43,7 +50,9 @@ struct live_volume {
 	bool updating;       /* keep_up() runs */
 	struct co_lock lock; /* of what is in the guest */
 	bool in_guest;
-	uint8_t digest[SHA256_SIZE]; /* of that */
+	uint8_t digest[SHA256_SIZE];  /* of that */
+	uint8_t content[SHA256_SIZE]; /* of the file that both sides have last had … */
+	struct host_file file;        /* … and which it is here */
 };
 
 static void unref(struct live_volume *v)
@@ -82,7 +91,9 @@ static int send_changed(struct live_volume *v, uint64_t deadline, struct err *er
 {
 	_cleanup_(snapshot_fini) struct snapshot snapshot = {.fd = -1};
 	uint64_t began = clock_now();
-	int r = snapshot_take(v->path, v->name, &v->idmap, deadline, &snapshot, err);
+	int r = v->single
+			? snapshot_take_file(v->path, v->name, &v->idmap, deadline, &snapshot, err)
+			: snapshot_take(v->path, v->name, &v->idmap, deadline, &snapshot, err);
 
 	if (r < 0 || (v->in_guest && !memcmp(v->digest, snapshot.digest, sizeof(v->digest))))
 		return r;
@@ -93,6 +104,8 @@ static int send_changed(struct live_volume *v, uint64_t deadline, struct err *er
 		return r;
 	v->in_guest = true;
 	memcpy(v->digest, snapshot.digest, sizeof(v->digest));
+	memcpy(v->content, snapshot.content, sizeof(v->content));
+	v->file = snapshot.file;
 	log_debug("volume %s: brought to the guest in %llu us", v->path,
 		  (unsigned long long)(clock_now() - began));
 	return 0;
@@ -173,20 +186,22 @@ static struct live_volumes *get_all(struct sandbox *s)
 	return s->live;
 }
 
-static struct live_volume *get(struct sandbox *s, const char *path, const struct ns_maps *idmap)
+static struct live_volume *get(struct sandbox *s, const char *path, bool single,
+			       const struct ns_maps *idmap)
 {
 	struct live_volumes *all = get_all(s);
 	struct live_volume *v;
 	char part[NAME_PART];
 
 	list_for_each (v, &all->list, link)
-		if (streq(v->path, path) && ns_maps_equal(&v->idmap, idmap))
+		if (streq(v->path, path) && v->single == single && ns_maps_equal(&v->idmap, idmap))
 			return v;
 	v = xnew(struct live_volume);
 	v->all = all;
 	v->sandbox = s;
 	sandbox_ref(s);
 	v->path = xstrdup(path);
+	v->single = single;
 	v->idmap = ns_maps_copy(idmap);
 	/* The number alone makes it unique, the rest is for people. */
 	snprintf(part, sizeof(part), "%s", path_name(path));
@@ -196,7 +211,8 @@ static struct live_volume *get(struct sandbox *s, const char *path, const struct
 	v->n_refs = 1;
 	v->dirty = true;
 	list_add_tail(&all->list, &v->link);
-	volume_watch_add(&all->watches, &v->watch, v->path);
+	if (!single)
+		volume_watch_add(&all->watches, &v->watch, v->path);
 	return v;
 }
 
@@ -227,7 +243,8 @@ static void put(struct live_volume *v)
 	v->all = NULL;
 	co_cond_wake_all(&v->sandbox->changed);
 	list_remove(&v->link);
-	volume_watch_remove(&all->watches, &v->watch);
+	if (!v->single)
+		volume_watch_remove(&all->watches, &v->watch);
 	if (list_empty(&all->list)) {
 		v->sandbox->live = NULL;
 		volume_watches_fini(&all->watches);
@@ -239,41 +256,57 @@ static void put(struct live_volume *v)
 		unref(v);
 }
 
-static int use(struct container *c, Grpc__Mount *m, const struct ns_maps *idmap, uint64_t deadline,
-	       struct err *err)
+static int use(struct container *c, Grpc__Mount *m, bool single, const struct ns_maps *idmap,
+	       uint64_t deadline, struct err *err)
 {
-	struct live_volume *v = get(c->sandbox, m->source, idmap);
+	struct live_volume *v = get(c->sandbox, m->source, single, idmap);
+	bool recursive_read_only;
 	int r;
 
 	v->n_users++;
 	c->live = xreallocarray(c->live, c->n_live + 1, sizeof(struct live_volume *));
 	c->live[c->n_live++] = v;
+	v->dirty |= single;
+	v->writable |= !(volume_bind_flags(m, &recursive_read_only) & MS_RDONLY);
 	r = update(v, deadline, err);
 	if (r >= 0) {
-		_cleanup_(freep) char *guest = path_join(LIVE_VOLUME_GUEST_DIR, v->name);
+		_cleanup_(freep) char *guest = NULL;
 
+		guest = xasprintf(LIVE_VOLUME_GUEST_DIR "/%s%s", v->name,
+				  single ? "/" SNAPSHOT_FILE : "");
 		spec_set(&m->source, guest);
 		spec_set(&m->type, "bind");
 	}
 	return r < 0 ? err_wrap(err, r, "mount %s", m->destination) : 0;
 }
 
-int live_volumes_prepare(struct container *c, Grpc__Spec *spec, uint64_t deadline, struct err *err)
+static int prepare(struct container *c, Grpc__Mount *m, bool single, const struct host_mount *bind,
+		   uint64_t deadline, struct err *err)
 {
-	bool served = agent_has(c->sandbox->agent, LIVE_VOLUME_FEATURE);
+	const char *feature = single ? COPIED_FILES_FEATURE : LIVE_VOLUME_FEATURE;
+
+	return agent_has(c->sandbox->agent, feature)
+		       ? use(c, m, single, &bind->idmap, deadline, err)
+		       : -EOPNOTSUPP;
+}
+
+int live_volumes_prepare(struct container *c, Grpc__Spec *spec, const enum volume_kind *kinds,
+			 uint64_t deadline, struct err *err)
+{
 	int r = 0;
 
 	for (size_t i = 0; i < spec->n_mounts && r >= 0; i++) {
 		Grpc__Mount *m = spec->mounts[i];
 		struct host_mount bind = {0};
 
-		if (!volume_is_live(m))
+		if (kinds[i] != VOLUME_LIVE && kinds[i] != VOLUME_COPIED)
 			continue;
 		r = id_maps_of_mount(spec, m, &bind, err);
 		if (r >= 0)
-			r = served ? use(c, m, &bind.idmap, deadline, err)
-				   : volume_share(m, &bind, &(struct host_file){0}, i, c->id,
-						  &c->sandbox->share, &c->mounts, err);
+			r = prepare(c, m, kinds[i] == VOLUME_COPIED, &bind, deadline, err);
+		if (r == -EOPNOTSUPP)
+			r = volume_share(m, &bind, &(struct host_file){0}, i, c->id,
+					 &c->sandbox->share, &c->mounts, err);
 		ns_maps_fini(&bind.idmap);
 	}
 	return r;
@@ -284,4 +317,61 @@ void live_volumes_release(struct container *c)
 	while (c->n_live)
 		put(c->live[--c->n_live]);
 	free(TAKE_PTR(c->live));
+}
+
+/* --- the way back --- */
+
+static int put_back(struct live_volume *v, const ProtobufCBinaryData *data, struct err *err)
+{
+	uint8_t content[SHA256_SIZE];
+	struct sha256 sum;
+	int r;
+
+	sha256_init(&sum);
+	sha256_add(&sum, data->data, data->len);
+	sha256_end(&sum, content);
+	if (memcmp(content, v->content, sizeof(content)) == 0)
+		return 0;
+	r = snapshot_put_back(v->path, v->file, data->data, data->len, clock_after(CALL_TIMEOUT),
+			      err);
+	if (r == 0)
+		memcpy(v->content, content, sizeof(content));
+	return r;
+}
+
+static int bring_back(struct live_volume *v, struct err *err)
+{
+	Grpc__ReadCopiedFileRequest request = GRPC__READ_COPIED_FILE_REQUEST__INIT;
+	Grpc__ReadCopiedFileResponse *answer = NULL;
+	int r;
+
+	request.name = v->name;
+	r = agent_read_copied_file(v->sandbox->agent, &request, clock_after(BRING_BACK_TIMEOUT),
+				   &answer, err);
+	if (r < 0)
+		return r;
+	r = put_back(v, &answer->data, err);
+	protobuf_c_message_free_unpacked(&answer->base, NULL);
+	return r;
+}
+
+void live_volumes_bring_back(struct container *c)
+{
+	for (size_t i = 0; i < c->n_live; i++) {
+		struct live_volume *v = c->live[i];
+		_cleanup_err_ struct err err = {0};
+		int r = 0;
+
+		if (!v->single || !v->writable || !v->in_guest)
+			continue;
+		v->n_refs++;
+		co_lock(&v->lock);
+		if (v->all)
+			r = bring_back(v, &err);
+		co_unlock(&v->lock);
+		if (r < 0 && sandbox_usable(v->sandbox, NULL) >= 0)
+			log_warn("container %s: what it has written to %s is lost: %s", c->id,
+				 v->path, err_text(&err));
+		unref(v);
+	}
 }

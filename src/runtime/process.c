@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/path.h"
+#include "runtime/live_volume.h"
 #include "runtime/model.h"
 
 /*
@@ -155,6 +156,9 @@ static void wait_in_guest(void *arg)
 		lost(p, r, &err);
 		return;
 	}
+	/* Whoever is told of the end reads what it has left (kubelet its termination message). */
+	if (!*p->exec_id)
+		live_volumes_bring_back(p->container);
 	process_ended(p, sane_status(answer->status));
 	protobuf_c_message_free_unpacked(&answer->base, NULL);
 }

@@ -320,6 +320,100 @@ LIVE_BODY(nothing_shared)
 	stop();
 }
 
+/* --- single files --- */
+
+#define MESSAGE "/run/message"
+
+/* c1 runs, with MESSAGE bound into it, on a root that is a block device. */
+static void run_with_message(void)
+{
+	const char *mount_options[] = {"ro", "loop"};
+	const struct rootfs_mount root = {
+		.type = "ext4", .source = "/run/image", .options = mount_options, .n_options = 2};
+	const struct container_request request = {.id = "c1",
+						  .bundle = "/run/bundle",
+						  .spec = &spec,
+						  .rootfs_mounts = &root,
+						  .n_rootfs_mounts = 1};
+	_cleanup_err_ struct err err = {0};
+
+	put_file("/run/image", "x");
+	put_file(MESSAGE, "");
+	mount_.source = (char *)MESSAGE;
+	free(config->hypervisor.shared_fs);
+	config->hypervisor.shared_fs = xstrdup("none");
+	start();
+	if (container_create(sandbox, &request, &err) < 0)
+		fail_msg("%s", err_text(&err));
+	assert_string_equal(in_guest("0-message"), "= file=");
+	assert_int_equal(container_start(sandbox, "c1", "", NULL, NULL), 0);
+	fake_agent_set_volume(fake_vm_agent(), "0-message", "= file=it is over");
+}
+
+static void end_c1(void)
+{
+	struct process_status status;
+
+	fake_agent_exit(fake_vm_agent(), "c1", 0);
+	assert_int_equal(container_wait(sandbox, "c1", "", &status, NULL), 0);
+}
+
+static void expect_file(const char *path, const char *wanted)
+{
+	_cleanup_(freep) char *text = NULL;
+
+	assert_int_equal(fs_read(path, 4096, &text, NULL), 0);
+	assert_string_equal(text, wanted);
+}
+
+/* A termination message, say: what the guest has made of it is there when the end is told, in the
+ * file that there was, whoever else has it open. */
+LIVE_BODY(brought_back)
+{
+	struct stat before, after;
+
+	mount_.n_options = 1;
+	run_with_message();
+	assert_int_equal(stat(MESSAGE, &before), 0);
+	end_c1();
+	expect_file(MESSAGE, "it is over");
+	assert_int_equal(stat(MESSAGE, &after), 0);
+	assert_int_equal(before.st_ino, after.st_ino);
+	stop();
+}
+
+LIVE_BODY(read_only_file)
+{
+	run_with_message();
+	end_c1();
+	expect_file(MESSAGE, "");
+	assert_null(strstr(fake_agent_log(fake_vm_agent()), "ReadCopiedFile"));
+	stop();
+}
+
+/* Somebody has put a link in its place, to a file that is not the pod's to write. */
+LIVE_BODY(swapped_file)
+{
+	mount_.n_options = 1;
+	run_with_message();
+	put_file("/run/shadow", "root");
+	assert_int_equal(unlink(MESSAGE), 0);
+	assert_int_equal(symlink("/run/shadow", MESSAGE), 0);
+	end_c1();
+	expect_file("/run/shadow", "root");
+	stop();
+}
+
+LIVE_BODY(file_that_cannot_be_read)
+{
+	mount_.n_options = 1;
+	run_with_message();
+	fake_agent_fail(fake_vm_agent(), "ReadCopiedFile", -EIO, "broken");
+	end_c1();
+	expect_file(MESSAGE, "");
+	stop();
+}
+
 /* The watch is lost with the folder; another one in its place is found by looking. */
 LIVE_BODY(without_watch)
 {
@@ -476,6 +570,8 @@ static void concerns(void **state)
 
 SANDBOX_TESTS(LIVE_TEST(life), LIVE_TEST(mapped), LIVE_TEST(quick_changes),
 	      LIVE_TEST(change_in_create), LIVE_TEST(overflow), LIVE_TEST(failure),
-	      LIVE_TEST(foreign), LIVE_TEST(nothing_shared), LIVE_TEST(without_watch),
-	      LIVE_TEST(death), LIVE_TEST(odd_volumes), LIVE_TEST(parts), LIVE_TEST(owners),
+	      LIVE_TEST(foreign), LIVE_TEST(nothing_shared), LIVE_TEST(brought_back),
+	      LIVE_TEST(read_only_file), LIVE_TEST(swapped_file),
+	      LIVE_TEST(file_that_cannot_be_read), LIVE_TEST(without_watch), LIVE_TEST(death),
+	      LIVE_TEST(odd_volumes), LIVE_TEST(parts), LIVE_TEST(owners),
 	      cmocka_unit_test(concerns))

@@ -61,7 +61,7 @@ static void classify(void **state)
 		mount.source = (char *)rows[i].source;
 		mount.options = options;
 		mount.n_options = 1;
-		if (volume_classify(&mount, &source) != rows[i].kind)
+		if (volume_classify(&mount, &source, true) != rows[i].kind)
 			fail_msg("row %zu: %s", i, rows[i].source);
 	}
 }
@@ -97,6 +97,7 @@ struct plan {
 	struct host_mounts mounts;
 	Grpc__Storage **storages;
 	size_t n_storages;
+	enum volume_kind *kinds;
 	Grpc__Spec *copy;
 };
 
@@ -107,6 +108,7 @@ static void plan_fini(struct plan *p)
 	for (size_t i = 0; i < p->n_storages; i++)
 		grpc__storage__free_unpacked(p->storages[i], NULL);
 	free(p->storages);
+	free(p->kinds);
 	grpc__spec__free_unpacked(p->copy, NULL);
 }
 
@@ -129,7 +131,7 @@ static int prepare(const char *destination, const char *type, const char *source
 	*p = (struct plan){.copy = spec_copy(&spec)};
 	share_init(&p->share, "s1", no_share ? 0 : _SHARE_MAX);
 	return volumes_prepare(p->copy, "c1", &p->share, &p->mounts, &p->storages, &p->n_storages,
-			       USEC_NEVER, err);
+			       &p->kinds, USEC_NEVER, err);
 }
 
 /* Wherever kubelet's root is; never one that a container may write, nor a part of one. */
@@ -170,23 +172,50 @@ static void live(void **state)
 		mount.source = (char *)rows[i].source;
 		mount.options = options;
 		mount.n_options = 2;
-		if (volume_classify(&mount, &source) != rows[i].kind)
+		if (volume_classify(&mount, &source, true) != rows[i].kind)
 			fail_msg("row %zu: %s", i, rows[i].source);
 	}
+}
+
+/* An emptyDir is the guest's own then, and a file is copied. */
+static void kinds_without_share(_unused_ void **state)
+{
+	static const char empty_dir[] = "/var/lib/kubelet/pods/u/volumes/kubernetes.io~empty-dir/x";
+	struct volume_source source = {.exists = true, .mode = S_IFDIR | 0777};
+	char *options[] = {(char *)"rbind"};
+	Grpc__Mount mount = GRPC__MOUNT__INIT;
+
+	mount.destination = (char *)"/x";
+	mount.type = (char *)"bind";
+	mount.source = (char *)empty_dir;
+	mount.options = options;
+	mount.n_options = 1;
+	assert_int_equal(volume_classify(&mount, &source, false), VOLUME_EPHEMERAL);
+	mount.source = (char *)"/srv/x";
+	assert_int_equal(volume_classify(&mount, &source, false), VOLUME_SHARED);
+	source.mode = S_IFREG | 0644;
+	assert_int_equal(volume_classify(&mount, &source, false), VOLUME_COPIED);
+	mount.source = (char *)"/proc/version";
+	assert_int_equal(volume_classify(&mount, &source, false), VOLUME_GUEST_BIND);
 }
 
 /* With shared_fs = "none" what the guest has itself still works. */
 static void nothing_shared(void **state)
 {
-	_cleanup_(plan_fini) struct plan p, q;
+	_cleanup_(plan_fini) struct plan p, q, r;
 	_cleanup_err_ struct err err = {0};
 
 	(void)state;
 	no_share = true;
-	assert_int_equal(prepare("/etc/x", "bind", "/etc/passwd", &p, &err), -ENOSYS);
-	assert_non_null(strstr(err_text(&err), "/etc/passwd is a file of the host"));
+	assert_int_equal(prepare("/x", "bind", "/etc", &p, &err), -ENOSYS);
+	assert_non_null(strstr(err_text(&err), "/etc is a folder of the host"));
 	assert_int_equal(p.mounts.n, 0);
 	assert_int_equal(prepare("/proc", "proc", "proc", &q, NULL), 0);
+	/* Files are left for when there is a guest. */
+	assert_int_equal(prepare("/etc/x", "bind", "/etc/passwd", &r, NULL), 0);
+	assert_int_equal(r.kinds[0], VOLUME_COPIED);
+	assert_string_equal(r.copy->mounts[0]->source, "/etc/passwd");
+	assert_int_equal(r.mounts.n, 0);
 	no_share = false;
 }
 
@@ -227,7 +256,7 @@ static int prepare_mapped(const struct mapped_row *row, struct plan *p)
 	*p = (struct plan){.copy = spec_copy(&spec)};
 	share_init(&p->share, "s1", _SHARE_MAX);
 	return volumes_prepare(p->copy, "c1", &p->share, &p->mounts, &p->storages, &p->n_storages,
-			       USEC_NEVER, NULL);
+			       &p->kinds, USEC_NEVER, NULL);
 }
 
 /* Mappings become those of the host's mount; the agent does not hear of them. */
@@ -390,11 +419,17 @@ static void devices(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(classify), cmocka_unit_test(flags),
-		cmocka_unit_test(shared),   cmocka_unit_test(nothing_shared),
-		cmocka_unit_test(pod_shm),  cmocka_unit_test(refused),
-		cmocka_unit_test(devices),  cmocka_unit_test(mapped),
-		cmocka_unit_test(live),     cmocka_unit_test(joined),
+		cmocka_unit_test(classify),
+		cmocka_unit_test(flags),
+		cmocka_unit_test(shared),
+		cmocka_unit_test(nothing_shared),
+		cmocka_unit_test(kinds_without_share),
+		cmocka_unit_test(pod_shm),
+		cmocka_unit_test(refused),
+		cmocka_unit_test(devices),
+		cmocka_unit_test(mapped),
+		cmocka_unit_test(live),
+		cmocka_unit_test(joined),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -65,7 +65,17 @@ bool volume_is_live(const Grpc__Mount *mount)
 	return false;
 }
 
-enum volume_kind volume_classify(const Grpc__Mount *mount, const struct volume_source *source)
+/* What would best be shown to the guest as it is, and cannot be. */
+static enum volume_kind without_share(const Grpc__Mount *mount, const struct volume_source *source)
+{
+	if (S_ISREG(source->mode))
+		return VOLUME_COPIED;
+	return strstr(mount->source, EMPTY_DIR) && S_ISDIR(source->mode) ? VOLUME_EPHEMERAL
+									 : VOLUME_SHARED;
+}
+
+enum volume_kind volume_classify(const Grpc__Mount *mount, const struct volume_source *source,
+				 bool has_share)
 {
 	static const char *const guests[] = {"proc",    "sysfs",   "tmpfs",      "devpts",
 					     "mqueue",  "cgroup",  "cgroup2",    "devtmpfs",
@@ -83,7 +93,9 @@ enum volume_kind volume_classify(const Grpc__Mount *mount, const struct volume_s
 		return VOLUME_GUEST_BIND;
 	if (strstr(mount->source, EMPTY_DIR) && source->on_tmpfs)
 		return VOLUME_EPHEMERAL;
-	return source->atomic && volume_is_live(mount) ? VOLUME_LIVE : VOLUME_SHARED;
+	if (source->atomic && volume_is_live(mount))
+		return VOLUME_LIVE;
+	return has_share ? VOLUME_SHARED : without_share(mount, source);
 }
 
 unsigned long volume_bind_flags(const Grpc__Mount *mount, bool *ret_recursive_read_only)
@@ -174,7 +186,7 @@ uint64_t volumes_shm_size(const Grpc__Spec *spec, uint64_t deadline)
 	if (!spec || spec->n_mounts > HOST_MOUNT_MAX || survey(spec, deadline, &sources) < 0)
 		return 0;
 	for (size_t i = 0; i < spec->n_mounts; i++)
-		if (volume_classify(spec->mounts[i], &sources[i]) == VOLUME_SHM)
+		if (volume_classify(spec->mounts[i], &sources[i], true) == VOLUME_SHM)
 			return sources[i].tmpfs_size;
 	return 0;
 }
@@ -257,7 +269,7 @@ int volume_share(Grpc__Mount *m, struct host_mount *bind, const struct host_file
 
 	if (!share->n_views)
 		return err_setx(err, -ENOSYS,
-				"mount %s: %s is a file of the host, which shared_fs = \"none\" "
+				"mount %s: %s is a folder of the host, which shared_fs = \"none\" "
 				"does not show to the guest",
 				m->destination, m->source);
 	bind->source = m->source;
@@ -298,6 +310,7 @@ static int prepare_as(struct volumes *v, enum volume_kind kind, size_t index, Gr
 		return volume_share(m, bind, &source->file, index, v->container_id, v->share,
 				    v->mounts, err);
 	case VOLUME_LIVE:
+	case VOLUME_COPIED:
 	case _VOLUME_UNSUPPORTED:
 		break;
 	}
@@ -306,17 +319,18 @@ static int prepare_as(struct volumes *v, enum volume_kind kind, size_t index, Gr
 }
 
 static int prepare(struct volumes *v, const Grpc__Spec *spec, size_t index,
-		   const struct volume_source *source, struct err *err)
+		   const struct volume_source *source, enum volume_kind *ret, struct err *err)
 {
 	Grpc__Mount *m = spec->mounts[index];
-	enum volume_kind kind = volume_classify(m, source);
+	enum volume_kind kind = volume_classify(m, source, v->share->n_views > 0);
 	struct host_mount bind = {0};
 	int r;
 
+	*ret = kind;
 	if (!path_is_clean(m->destination))
 		return err_setx(err, -EINVAL, "mount \"%s\": not an absolute, clean path",
 				m->destination);
-	if (kind == VOLUME_LIVE)
+	if (kind == VOLUME_LIVE || kind == VOLUME_COPIED)
 		return 0;
 	r = id_maps_of_mount(spec, m, &bind, err);
 	if (r >= 0)
@@ -327,7 +341,7 @@ static int prepare(struct volumes *v, const Grpc__Spec *spec, size_t index,
 
 int volumes_prepare(Grpc__Spec *spec, const char *container_id, struct share *share,
 		    struct host_mounts *mounts, Grpc__Storage ***storages, size_t *n_storages,
-		    uint64_t deadline, struct err *err)
+		    enum volume_kind **ret_kinds, uint64_t deadline, struct err *err)
 {
 	struct volumes v = {.container_id = container_id,
 			    .share = share,
@@ -342,7 +356,8 @@ int volumes_prepare(Grpc__Spec *spec, const char *container_id, struct share *sh
 	r = survey(spec, deadline, &sources);
 	if (r < 0)
 		return err_set(err, r, "look at the sources of the mounts");
+	*ret_kinds = xcalloc(spec->n_mounts + 1, sizeof(**ret_kinds));
 	for (size_t i = 0; r >= 0 && i < spec->n_mounts; i++)
-		r = prepare(&v, spec, i, &sources[i], err);
+		r = prepare(&v, spec, i, &sources[i], &(*ret_kinds)[i], err);
 	return r;
 }

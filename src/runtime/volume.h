@@ -20,6 +20,7 @@ enum volume_kind {
 	VOLUME_EPHEMERAL,  /* an emptyDir in memory: a tmpfs of the guest that the pod shares */
 	VOLUME_LIVE,       /* a folder that kubelet may change: copied, see live_volume.h */
 	VOLUME_SHARED,     /* a file or folder of the host */
+	VOLUME_COPIED, /* a file of the host, where there is no shared folder: like VOLUME_LIVE */
 	_VOLUME_UNSUPPORTED,
 };
 
@@ -35,8 +36,9 @@ struct volume_source {
 	bool atomic;         /* kubelet's AtomicWriter has written it */
 };
 
-/* volume_classify: pure; `source` describes mount->source. */
-enum volume_kind volume_classify(const Grpc__Mount *mount, const struct volume_source *source);
+/* volume_classify: pure; `source` describes mount->source, has_share: there are shared folders. */
+enum volume_kind volume_classify(const Grpc__Mount *mount, const struct volume_source *source,
+				 bool has_share);
 /* volume_is_live: is mount->source a folder, mounted read-only, where kubelet keeps what may change
  * under a running container (ConfigMap, Secret, projected, downwardAPI)? Whatever its root is. */
 bool volume_is_live(const Grpc__Mount *mount);
@@ -46,12 +48,12 @@ unsigned long volume_bind_flags(const Grpc__Mount *mount, bool *ret_recursive_re
 /*
  * volumes_prepare: rewrite all mounts of `spec` (a copy of the spec), plan the host's in `mounts`,
  * and append the storages that the agent has to make to *storages. Looks at the host's files, in a
- * child, since one may lie on a dead server. Live volumes are left for live_volumes_prepare(), when
- * there is a guest.
+ * child, since one may lie on a dead server. *ret_kinds: what each mount is; the caller frees.
+ * Those that are live or copied are left for live_volumes_prepare(), when there is a guest.
  */
 int volumes_prepare(Grpc__Spec *spec, const char *container_id, struct share *share,
 		    struct host_mounts *mounts, Grpc__Storage ***storages, size_t *n_storages,
-		    uint64_t deadline, struct err *err);
+		    enum volume_kind **ret_kinds, uint64_t deadline, struct err *err);
 /* volume_share: show the source of mount number `index` to the guest: planned in `mounts`, and
  * rewritten. `bind` has the mapping of its ids (id_maps_of_mount()) and gets the rest; `source` is
  * what it was found to be. */

@@ -353,9 +353,9 @@ static int guest_details(struct ttrpc_call *call, const void *request, void *res
 			 struct err *err)
 {
 	static Grpc__AgentDetails details = GRPC__AGENT_DETAILS__INIT;
-	static char *features[] = {(char *)"kata-c.seccomp-bpf", (char *)"kata-c.loopback",
+	static char *features[] = {(char *)"kata-c.seccomp-bpf",  (char *)"kata-c.loopback",
 				   (char *)"kata-c.live-volumes", (char *)"kata-c.template",
-				   (char *)"kata-c.spare"};
+				   (char *)"kata-c.spare",        (char *)"kata-c.copied-files"};
 	struct fake_agent *agent = ttrpc_call_user(call);
 	Grpc__GuestDetailsResponse *answer = response;
 
@@ -399,6 +399,23 @@ static int remove_live_volume(struct ttrpc_call *call, const void *request, void
 
 	(void)response;
 	free(map_remove(&agent->volumes, r->name));
+	return note(call, err);
+}
+
+/* What a test says that a container has written. */
+static int read_copied_file(struct ttrpc_call *call, const void *request, void *response,
+			    struct err *err)
+{
+	const Grpc__ReadCopiedFileRequest *r = request;
+	struct fake_agent *agent = ttrpc_call_user(call);
+	Grpc__ReadCopiedFileResponse *answer = response;
+	const char *text = map_get(&agent->volumes, r->name);
+
+	if (!text)
+		return err_setx(err, -ENOENT, "fake: no volume %s", r->name);
+	text = str_skip_prefix(text, "= file=") ?: text;
+	answer->data.data = (uint8_t *)ttrpc_call_strdup(call, text);
+	answer->data.len = strlen(text);
 	return note(call, err);
 }
 
@@ -466,6 +483,8 @@ static const struct ttrpc_method agent_methods[] = {
 	 &google__protobuf__empty__descriptor, exec_process},
 	{"SignalProcess", &grpc__signal_process_request__descriptor,
 	 &google__protobuf__empty__descriptor, signal_process},
+	METHOD(ReadCopiedFile, read_copied_file_request, read_copied_file_response,
+	       read_copied_file),
 	PLAIN(UpdateContainer, update_container_request),
 	PLAIN(PauseContainer, pause_container_request),
 	PLAIN(ResumeContainer, resume_container_request),
@@ -625,6 +644,11 @@ const struct buf *fake_agent_last(const struct fake_agent *agent)
 const char *fake_agent_sandbox(const struct fake_agent *agent)
 {
 	return agent->sandbox ? agent->sandbox : "";
+}
+
+void fake_agent_set_volume(struct fake_agent *agent, const char *name, const char *text)
+{
+	free(map_put(&agent->volumes, name, xstrdup(text)));
 }
 
 const char *fake_agent_volume(const struct fake_agent *agent, const char *name)

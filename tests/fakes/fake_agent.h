@@ -56,5 +56,7 @@ const char *fake_agent_sandbox(const struct fake_agent *agent);
 /* fake_agent_volume: what an update of the live volume has brought, "path=data path@uid:gid=data …"
  * in the order of arrival, root's without owners, "" when there is no such volume. */
 const char *fake_agent_volume(const struct fake_agent *agent, const char *name);
+/* fake_agent_set_volume: that is what containers have made of it. */
+void fake_agent_set_volume(struct fake_agent *agent, const char *name, const char *text);
 /* fake_agent_stdin: all that was written to a process. */
 const char *fake_agent_stdin(struct fake_agent *agent, const char *exec_id);

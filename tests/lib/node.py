@@ -268,13 +268,16 @@ class Node:
 
     def _configure_kata(self, image):
         """Pods are restored from a template, unless KATA_TEST_BOOT is set."""
-        path = self.folder / "configuration.toml"
-        if os.environ.get("KATA_TEST_BOOT"):
-            kata.write_config(path, image)
-            return
+        files = {"configuration.toml": {}}
+        if self.generation == "2":
+            files[nodeconfig.UNSHARED] = {"shared_fs": "none"}
         factory = {"enable_template": True, "template_path": str(self.folder / "templates"), "auto_build_template": False}
-        self.report("a template of a virtual machine")
-        kata.make_template(kata.write_config(path, image, {"factory": factory}), self.build)
+        for name, hypervisor in files.items():
+            if os.environ.get("KATA_TEST_BOOT"):
+                kata.write_config(self.folder / name, image, **hypervisor)
+                continue
+            self.report("a template of a virtual machine")
+            kata.make_template(kata.write_config(self.folder / name, image, {"factory": factory}, **hypervisor), self.build)
 
     def _with_own_sysctls(self, command):
         """A kubelet sets some of the machine's sysctls: this one sees files of its own in their place, which have the

@@ -23,11 +23,14 @@ RUNTIME_CLASSES = [
     {"kind": "RuntimeClass", "metadata": {"name": "kata-many"}, "handler": "kata",
      "overhead": {"podFixed": {"cpu": "10m", "memory": "350Mi"}}},
     {"kind": "RuntimeClass", "metadata": {"name": "kata-blk"}, "handler": "kata-blk"},
+    {"kind": "RuntimeClass", "metadata": {"name": "kata-unshared"}, "handler": "kata-unshared"},
     {"kind": "RuntimeClass", "metadata": {"name": "kata-userns"}, "handler": "kata-userns"},
     {"kind": "RuntimeClass", "metadata": {"name": "runc"}, "handler": "runc"},
 ]
 # What is not on by itself in this version.
 FEATURE_GATES = {"ImageVolume": True}
+# The configuration of kata-unshared, beside that of the other handlers.
+UNSHARED = "configuration-unshared.toml"
 SCRATCH = 64 << 20  # the size of a root file system on a block device
 
 
@@ -52,13 +55,14 @@ ConfigPath = "{kata_config}"
 
 
 def _handlers(cri, generation, shim, kata_config):
-    """runc, kata, kata-userns, and with containerd 2 kata-blk, whose root file systems are block devices."""
+    """runc, kata, kata-userns, and with containerd 2 kata-blk, whose root file systems are block devices, and kata-unshared,
+    which shares no folder at all with the host."""
     kata = _kata(cri, "kata", generation, shim) + _options(cri, "kata", kata_config)
     # containerd 2.2 takes a handler's options for runc's when a pod has a user namespace: kata-userns has none.
     kata += _kata(cri, "kata-userns", generation, shim)
     if generation == "2":
-        kata += _kata(cri, "kata-blk", generation, shim, 'snapshotter = "blockfile"')
-        kata += _options(cri, "kata-blk", kata_config)
+        for handler, file in ("kata-blk", kata_config), ("kata-unshared", kata_config.with_name(UNSHARED)):
+            kata += _kata(cri, handler, generation, shim, 'snapshotter = "blockfile"') + _options(cri, handler, file)
     return f"""
 [plugins."{cri}".containerd]
 default_runtime_name = "runc"
