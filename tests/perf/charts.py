@@ -82,12 +82,22 @@ def at_once(data):
         p.text(place, 380, str(n), "tick", "middle")
     p.text(400, 404, "containers begun together", "note", "middle")
     p.turned(24, 220, "time, logarithmic")
-    for who, row in found.items():
-        _at_once_lines(p, places, y, who, row)
+    for n in numbers:
+        ends = {who: y(row[-1][2]) + 4 for who, row in found.items() if row[-1][0] == n}
+        for who, label in _apart(ends).items():
+            _at_once_lines(p, places, y, label, who, found[who])
     return p
 
 
-def _at_once_lines(p, places, y, who, row):
+def _apart(heights, room=15):
+    """From the top, each at least so far below the one before that both can be read."""
+    placed, last = {}, -room
+    for who, height in sorted(heights.items(), key=lambda item: item[1]):
+        placed[who] = last = max(height, last + room)
+    return placed
+
+
+def _at_once_lines(p, places, y, label, who, row):
     p.series(who)
     for which, css in ((2, ""), (1, " dashed")):
         points = " ".join(f"{number(places[point[0]])},{number(y(point[which]))}" for point in row)
@@ -96,7 +106,7 @@ def _at_once_lines(p, places, y, who, row):
             tip = f"{who}, {point[0]} at once: {point[which]:.0f} ms"
             p.shape("circle", f"f{colour(who)}", tip, cx=places[point[0]], cy=y(point[which]), r=2 + which)
     n, _, last = row[-1]
-    p.text(places[n] + 12, y(last) + 4, f"{who}: {seconds(float(f'{last:.3g}'))}")
+    p.text(places[n] + 12, label, f"{who}: {seconds(float(f'{last:.3g}'))}")
     p.rest()
 
 

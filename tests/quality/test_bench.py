@@ -143,6 +143,14 @@ def test_pictures_have_all_series(pictures):
     assert len(pictures["start-up.svg"].findall(f".//{SVG}circle")) == 20 * len(LABELS)
 
 
+def test_names_of_lines_do_not_cover_each_other():
+    data = example()
+    data["at_once"] = {who: {"1": [[100.0]], "2": [[200.0 + i, 201.0 + i]]} for i, who in enumerate(LABELS)}
+    root = ET.fromstring(charts.pictures(data)["at-once.svg"])
+    names = [float(text.get("y")) for text in root.iter(f"{SVG}text") if text.text.partition(":")[0] in LABELS]
+    assert len(names) == len(LABELS) and all(b - a >= 15 for a, b in zip(names, names[1:]))
+
+
 def test_pictures_stay_inside_and_speak(pictures):
     for name, root in pictures.items():
         width, height = map(float, root.get("viewBox").split()[2:])
