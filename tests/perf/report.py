@@ -23,17 +23,19 @@ def starts(data):
 
 
 def times(data):
+    """A column for each kind that this run has measured."""
     def cell(who, values, runc):
         if who not in values:
             return f"{'':15}"
         ratio = f" ×{median(values[who]) / runc:.2f}" if runc and who not in ("floor", "runc") else ""
         return f"{median(values[who]):8.1f}{ratio:7}"
 
-    yield f"{'median of ' + str(data['runs']):38}" + "".join(f"{who:>8}{'':7}" for who in COLUMNS) + "  min–max of kata's"
+    columns = [who for who in COLUMNS if any(who in values for values in data["times"].values())]
+    yield f"{'median of ' + str(data['runs']):38}" + "".join(f"{who:>8}{'':7}" for who in columns) + "  min–max of kata's"
     for what, values in data["times"].items():
         runc = median(values.get("runc", []))
         spans = ", ".join(f"{min(values[k]):.0f}–{max(values[k]):.0f}" for k in COLUMNS[2:] if k in values)
-        yield f"{what:38}" + "".join(cell(who, values, runc) for who in COLUMNS) + f"  {spans}"
+        yield f"{what:38}" + "".join(cell(who, values, runc) for who in columns) + f"  {spans}"
 
 
 def at_once(data):

@@ -110,6 +110,14 @@ def test_tables():
     assert re.search(r"^run to first output, cold .* 123\.5 +1\.70  MISSED$", made["references"], re.MULTILINE)
 
 
+def test_what_was_not_measured_has_no_column():
+    data = example()
+    assert "spare" in report.tables(data)["times"]
+    data["times"] = {what: {who: v for who, v in samples.items() if who != "spare"} for what, samples in data["times"].items()}
+    made = report.tables(data)
+    assert "spare" not in made["times"] + made["starts"] and "first output, spare" not in made["references"]
+
+
 def test_page_is_renewed():
     page = "a\n<!-- bench: one -->\n```\nold\n```\nb\n<!-- bench: two -->\n```\n```\nc\n"
     new = report.put_into(page, {"one": "1\n", "two": "2\n"})
