@@ -2,10 +2,12 @@
 """The benchmark: kata beside runc and beside the floor, alternating in one run: percentiles, medians, ratios and pictures.
 
 The floor is the same kernel, machine, memory and command line booted with floor.c as init. "cold" is kata with sandboxes
-that boot, "clone" with sandboxes that are restored from a template, "kata" what does not depend on that.
+that boot, "clone" with sandboxes that are restored from a template, "spare" with sandboxes that were ready before, "kata"
+what does not depend on that.
 """
 
 import argparse
+import contextlib
 import functools
 import json
 import os
@@ -48,14 +50,19 @@ class Bench:
         self.data = {"runs": runs, "times": {}, "at_once": {}, "traces": {}, "memory_kib": {}, "pods_kib": {},
                      "agent_binary_kb": self.stripped(BUILD / "src/agent/kata-agent") / 1000}
 
-    def serve(self, c, configs):
-        self.c, self.configs = c, configs
+    @contextlib.contextmanager
+    def serve(self, configs):
+        """A containerd with the image and what the variants start from."""
+        self.configs = configs
         self.ready = {v.label: functools.partial(v.ready, configs[v.label]) for v in VARIANTS}
-        c.ctr("images", "import", self.tmp / "busybox.tar")
-        # Whoever comes first has made what the others start from.
-        for label in configs:
-            self.start(label, f"bench-first-{label}")
-            self.remove(f"bench-first-{label}")
+        with containerd.Containerd("2", config=configs[BOOTS]) as self.c:
+            self.c.ctr("images", "import", self.tmp / "busybox.tar")
+            # Whoever comes first has made what the others start from.
+            for label in configs:
+                self.start(label, f"bench-first-{label}")
+                self.remove(f"bench-first-{label}")
+            yield
+            self.leave()
 
     def leave(self):
         """Spares go on, whoever has had them made."""
@@ -239,7 +246,7 @@ def progress(text):
     print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def machine(floor, kernel):
+def machine(floor, kernel, daemon):
     """What was measured on: figures of two machines, or of two QEMUs, do not compare."""
     def version(*command):
         said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
@@ -248,14 +255,14 @@ def machine(floor, kernel):
     how = {"kvm": "KVM", "tcg": "emulated (TCG)"}[floor.command[floor.command.index("-accel") + 1].partition(",")[0]]
     return (f"{os.cpu_count()} processors, {how}, QEMU {version('qemu-system-x86_64', '--version')}, "
             f"guests' Linux {kernel_release(kernel)}, "
-            f"containerd {version('containerd', '--version')}, runc {version('runc', '--version')}")
+            f"containerd {version(daemon, '--version')}, runc {version('runc', '--version')}")
 
 
 def measure_alone(bench, config):
     """What is measured of one container at a time, all kinds in turn."""
     kernel = re.search(r'^kernel = "(.*)"', config.read_text(), re.MULTILINE).group(1)
     floor = bench.floor(kernel)
-    bench.data["machine"] = machine(floor, kernel)
+    bench.data["machine"] = machine(floor, kernel, bench.c.program)
     for n in range(bench.runs):
         progress(f"run {n + 1} of {bench.runs}")
         bench.add(report.TO_FIRST_BYTE, "floor", floor.run())
@@ -288,20 +295,16 @@ def measure(runs, pods, tmp):
     image = kata.make_image()
     ociimage.busybox(tmp / "busybox.tar", bench.image)
     configs = write_configs(tmp, image, False)
-    with containerd.Containerd("1", config=configs[BOOTS]) as c:
-        bench.serve(c, configs)
+    with bench.serve(configs):
         measure_alone(bench, configs[BOOTS])
         bench.at_once()
         bench.pods(pods)
-        bench.leave()
     configs = write_configs(tmp, image, True)
-    with containerd.Containerd("1", config=configs[BOOTS]) as c:
-        bench.serve(c, configs)
+    with bench.serve(configs):
         for n in range(runs):
             progress(f"phases of a start, {n + 1} of {runs}")
             for who in configs:
                 bench.trace(who, n)
-        bench.leave()
     progress("")
     return bench.data
 
