@@ -2,8 +2,8 @@
 """The benchmark: kata beside runc and beside the floor, alternating in one run: percentiles, medians, ratios and pictures.
 
 The floor is the same kernel, machine, memory and command line booted with floor.c as init. "cold" is kata with sandboxes
-that boot, "clone" with sandboxes that are restored from a template, "spare" with sandboxes that were ready before, "kata"
-what does not depend on that.
+that boot, "clone" with sandboxes that are restored from a template, "shared" with those that share its memory, "spare" with
+sandboxes that were ready before, "kata" what does not depend on that.
 """
 
 import argparse
@@ -28,6 +28,7 @@ import many
 import ociimage
 import patience
 import report
+from blockfile import snapshotter
 from floor import Floor, kernel_release
 from timeline import trace
 from variants import BOOTS, LABELS, VARIANTS
@@ -52,17 +53,29 @@ class Bench:
 
     @contextlib.contextmanager
     def serve(self, configs):
-        """A containerd with the image and what the variants start from."""
+        """A containerd with both snapshotters, its image, and what the variants start from."""
         self.configs = configs
         self.ready = {v.label: functools.partial(v.ready, configs[v.label]) for v in VARIANTS}
-        with containerd.Containerd("2", config=configs[BOOTS]) as self.c:
-            self.c.ctr("images", "import", self.tmp / "busybox.tar")
+        folder = pathlib.Path(tempfile.mkdtemp(dir=self.tmp))
+        # Small: blockfile copies all of it for each container.
+        with containerd.Containerd("2", config=configs[BOOTS], snapshotters=snapshotter(folder, mib=8)) as self.c:
+            for name in {v.snapshotter for v in VARIANTS}:
+                self.c.ctr("images", "import", "--local", "--snapshotter", name, self.tmp / "busybox.tar")
             # Whoever comes first has made what the others start from.
             for label in configs:
                 self.start(label, f"bench-first-{label}")
                 self.remove(f"bench-first-{label}")
             yield
             self.leave()
+
+    @contextlib.contextmanager
+    def beside(self):
+        """Those run from which others take."""
+        with contextlib.ExitStack() as ends:
+            for label in (v.label for v in VARIANTS if v.beside):
+                ends.callback(self.remove, f"bench-beside-{label}")
+                self.start(label, f"bench-beside-{label}")
+            yield
 
     def leave(self):
         """Spares go on, whoever has had them made."""
@@ -89,7 +102,8 @@ class Bench:
             patience.wait(f"what {label} starts from", ready, 60)
         if who == "runc":
             return ["--runtime", "io.containerd.runc.v2"]
-        return ["--runtime", containerd.RUNTIME, "--runtime-config-path", self.configs[who]]
+        (snapshots,) = (v.snapshotter for v in VARIANTS if v.label == who)
+        return ["--runtime", containerd.RUNTIME, "--runtime-config-path", self.configs[who], "--snapshotter", snapshots]
 
     def start(self, who, name, *options):
         """A container that does nothing for an hour; the milliseconds until it runs."""
@@ -172,7 +186,7 @@ class Bench:
     def measure_memory(self, who, name):
         found = self.data["memory_kib"]
         if who != BOOTS:
-            found[f"QEMU of a {who}"] = [kata.memory(pid) for pid in kata.qemu_of(name)]
+            found[f"QEMU, {who}"] = [kata.memory(pid) for pid in kata.qemu_of(name)]
             return
         for program, pids in many.processes_of(name).items():
             parts = [kata.memory(pid) for pid in pids]
@@ -215,7 +229,7 @@ class Bench:
 
     def pods(self, n):
         for variant in VARIANTS:
-            if variant.pods and n:
+            if variant.pod_mb and n:
                 progress(f"{n} pods, {variant.label}")
                 self.data["pods_kib"][variant.label] = many.pods(self, variant.label, n)
 
@@ -284,7 +298,8 @@ def write_configs(tmp, image, loud):
     for variant in VARIANTS:
         path = tmp / f"{variant.label}{'-debug' if loud else ''}.toml"
         factory = {**variant.factory, "template_path": str(tmp / "templates")}
-        configs[variant.label] = kata.write_config(path, image, {"factory": factory, "runtime": {"enable_debug": loud}})
+        sections = {"factory": factory, "runtime": {"enable_debug": loud}}
+        configs[variant.label] = kata.write_config(path, image, sections, **variant.hypervisor)
         if factory["enable_template"]:
             kata.make_template(path)
     return configs
@@ -296,11 +311,12 @@ def measure(runs, pods, tmp):
     ociimage.busybox(tmp / "busybox.tar", bench.image)
     configs = write_configs(tmp, image, False)
     with bench.serve(configs):
-        measure_alone(bench, configs[BOOTS])
-        bench.at_once()
+        with bench.beside():
+            measure_alone(bench, configs[BOOTS])
+            bench.at_once()
         bench.pods(pods)
     configs = write_configs(tmp, image, True)
-    with bench.serve(configs):
+    with bench.serve(configs), bench.beside():
         for n in range(runs):
             progress(f"phases of a start, {n + 1} of {runs}")
             for who in configs:

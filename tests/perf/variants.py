@@ -11,8 +11,11 @@ class Variant(typing.NamedTuple):
     factory: dict  # keys of [factory]
     limit: str  # of "run to first output", in words, and as a function of the medians of the floor and of runc
     reach: typing.Callable
+    hypervisor: dict = {}  # keys of [hypervisor.qemu]
+    snapshotter: str = "overlayfs"  # what runc has, too
     at_once: tuple = (1, 2, 4, 8)  # how many begin together
-    pods: bool = True  # the memory of many is measured
+    pod_mb: int = 0  # of each of many side by side, at most; 0: their memory is not measured
+    beside: bool = False  # one runs while others are started: they take from it what the first one would have to make
     ready: typing.Callable = lambda config: True  # there is all that it starts from; before every start it is waited for
 
 
@@ -27,9 +30,11 @@ def one_spare(config):
 
 VARIANTS = (
     Variant("cold", {"enable_template": False}, "<= 1.3 x floor + runc", lambda floor, runc: 1.3 * floor + runc,
-            at_once=(1, 2, 4), pods=False),
-    Variant("clone", templates(), "<= runc + 450 ms", lambda floor, runc: runc + 450),
-    Variant("spare", templates(spares=1), "<= 2 x runc", lambda floor, runc: 2 * runc, at_once=(1,), pods=False, ready=one_spare),
+            at_once=(1, 2, 4)),
+    Variant("clone", templates(), "<= runc + 450 ms", lambda floor, runc: runc + 450, pod_mb=150),
+    Variant("shared", templates(), "<= runc + 250 ms", lambda floor, runc: runc + 250,
+            hypervisor={"shared_fs": "none"}, snapshotter="blockfile", pod_mb=40, beside=True),
+    Variant("spare", templates(spares=1), "<= 2 x runc", lambda floor, runc: 2 * runc, at_once=(1,), ready=one_spare),
 )
 BOOTS = VARIANTS[0].label  # what does not depend on how the sandbox has started is measured in one of these
 LABELS = ("runc", *(v.label for v in VARIANTS))

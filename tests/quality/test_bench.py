@@ -54,7 +54,7 @@ def example():
         "traces": {v.label: [{"ms": 2700.0 + n, "bars": trace(LOG, "one", BEGAN, BEGAN + 2.7)} for n in (3, 1, 2)]
                    for v in VARIANTS},
         "memory_kib": {part: [size] for part in ("shim", "QEMU", "virtiofsd", "agent")},
-        "pods_kib": {v.label: [{"QEMU": 80000, "virtiofsd": 3000, "shim": 900}] * 20 for v in VARIANTS if v.pods},
+        "pods_kib": {v.label: [{"QEMU": 80000, "virtiofsd": 3000, "shim": 900}] * 20 for v in VARIANTS if v.pod_mb},
     }))
 
 
@@ -108,6 +108,8 @@ def test_tables():
     assert re.search(r"^clone +20 +1639 +81\.9  QEMU 78\.1, virtiofsd 2\.9, shim 0\.9$", made["pods"], re.MULTILINE)
     assert re.search(r"^shim start <= runc / 3, ms +2\.5 +36\.8 +0\.07$", made["references"], re.MULTILINE)
     assert re.search(r"^run to first output, cold .* 123\.5 +1\.70  MISSED$", made["references"], re.MULTILINE)
+    assert re.search(r"^20 pods, clone, PSS of each <= 150 MB, MB +85\.9 +150\.0 +0\.57$", made["references"], re.MULTILINE)
+    assert re.search(r"^20 pods, shared, .* 40\.0 +2\.15  MISSED$", made["references"], re.MULTILINE)
 
 
 def test_what_was_not_measured_has_no_column():
