@@ -21,9 +21,12 @@ F_SEAL_WRITE = 8
 SHARED_NAME = re.compile(r"/memfd:kata-template-[0-9a-f]{64} \(deleted\)")
 
 
-@pytest.fixture(name="factory")
-def fixture_factory(config, tmp_path):
-    return Factory(config, tmp_path / "templates", shared_fs="none")
+@pytest.fixture(name="factory", scope="module")
+def fixture_factory(config, tmp_path_factory):
+    """With one template, which whoever removes it makes again."""
+    made = Factory(config, tmp_path_factory.mktemp("templates"), shared_fs="none")
+    made.init()
+    return made
 
 
 @pytest.fixture(name="start")
@@ -55,8 +58,7 @@ def pss(sandbox):
     return int(re.search(r"^Pss: +(\d+) kB", text, re.M)[1]) / 1024
 
 
-def test_pages_are_shared(start, factory):
-    factory.init()
+def test_pages_are_shared(start):
     sandboxes = [start(), start()]
     (permissions, inode, name), other = map(mapping, sandboxes)
     assert permissions.startswith("rw") and permissions.endswith("p") and SHARED_NAME.fullmatch(name)
@@ -68,9 +70,8 @@ def test_pages_are_shared(start, factory):
         assert sandbox.exec("sh", "-c", script).stdout.split() == [str(i) + "30000000"]
 
 
-def test_takes_less_memory(start, factory):
+def test_takes_less_memory(start):
     """What a second clone adds is what it has written itself."""
-    factory.init()
     own = start("--annotation", "io.katacontainers.config.factory.shared_clones=false")
     assert mapping(own)[0].endswith("s") and not SHARED_NAME.fullmatch(mapping(own)[2])
     copied = pss(own)
@@ -80,9 +81,8 @@ def test_takes_less_memory(start, factory):
     assert shared < 0.75 * copied
 
 
-def test_nobody_changes_it(start, factory):
+def test_nobody_changes_it(start):
     """Not even QEMU, which could open it for writing."""
-    factory.init()
     sandbox = start()
     state = json.loads((kata.STATES / sandbox.name / "state.json").read_text())
     fd = os.open(f"/proc/{sandbox.shim}/fd/{state['memory_fd']}", os.O_RDWR)
@@ -96,9 +96,8 @@ def test_nobody_changes_it(start, factory):
         os.close(fd)
 
 
-def test_lives_as_long_as_a_clone(start, factory):
+def test_lives_as_long_as_a_clone(start):
     """The first need not be the last; and when none is left, the next one begins anew."""
-    factory.init()
     first, second = start(), start()
     inode = mapping(first)[1]
     first.remove()
@@ -126,7 +125,6 @@ def test_another_template_of_the_same_key(start, factory):
 
 def test_several_at_once(blockfile, factory):
     """Whoever finds none makes one; all of them work."""
-    factory.init()
     names = [unique() for _ in range(3)]
     try:
         runs = [subprocess.Popen(blockfile.command("run", "-d", "--runtime", daemon.RUNTIME, "--snapshotter", "blockfile",
@@ -145,7 +143,6 @@ def test_several_at_once(blockfile, factory):
 @pytest.mark.parametrize("victim", [kata.qemu_of, kata.shim_of])
 def test_killed_while_it_copies(blockfile, factory, start, victim):
     """What was not finished is nobody's."""
-    factory.init()
     name = unique()
     run = subprocess.Popen(blockfile.command("run", "-d", "--runtime", daemon.RUNTIME, "--snapshotter", "blockfile",
                                              *factory.shim_options(), IMAGE, name, "sleep", "600"),
@@ -165,9 +162,9 @@ def test_killed_while_it_copies(blockfile, factory, start, victim):
     assert start().exec("echo", "works").stdout == "works\n"
 
 
-def test_a_folder_is_not_shared(factory, config, tmp_path, containerd, name):
+def test_a_folder_is_not_shared(config, tmp_path, containerd, name):
     """With virtio-fs each clone has a copy: the host's daemon must see what the guest writes."""
-    other = Factory(config, tmp_path / "other")
-    other.init()
-    sandbox = Sandbox(containerd, name, "sleep", "600", options=other.shim_options())
-    assert restored(sandbox) and mapping(sandbox)[0].endswith("s") and not factory.templates()
+    factory = Factory(config, tmp_path / "templates")
+    factory.init()
+    sandbox = Sandbox(containerd, name, "sleep", "600", options=factory.shim_options())
+    assert restored(sandbox) and mapping(sandbox)[0].endswith("s")
