@@ -10,11 +10,13 @@
 #include "base/path.h"
 #include "runtime/blocking.h"
 #include "runtime/boot.h"
+#include "runtime/trial_network.h"
 
 /*
  * How it works: the VM to be saved is a sandbox's, booted by the same steps but for what is a pod's
  * own. So a builder that is killed leaves what a killed shim leaves, and the next one removes it.
- * The clone that is tried is a spare, in which a container has run (boot_warm.c).
+ * The clone that is tried is a spare, in which a container has run (boot_warm.c), and which gets a
+ * network then.
  */
 
 #define SANDBOX_NAME "template"       /* of the VM that is saved … */
@@ -25,6 +27,7 @@
 #define PREPARE_TIMEOUT  (60 * USEC_PER_SEC)
 #define WRITE_TIMEOUT    (120 * USEC_PER_SEC)
 #define SWEEP_TIMEOUT    (60 * USEC_PER_SEC)
+#define NETWORK_TIMEOUT  (30 * USEC_PER_SEC)
 /* A guest that has just booted still has something to do. */
 #define SETTLE_STEP_USEC (600 * USEC_PER_MSEC)
 #define SETTLE_STEPS_MAX 20
@@ -182,6 +185,34 @@ static int write_files(struct build *b, struct err *err)
 
 /* --- a clone on trial --- */
 
+/* Network cards are plugged in, and the guest configures them. That there are none to be had is not
+ * the template's fault. */
+static int try_network(struct sandbox *s, struct err *err)
+{
+	_cleanup_(closep) int netns = -1;
+	_cleanup_err_ struct err why = {0};
+	int r;
+
+	if (streq(s->config->runtime.internetworking_model, "none"))
+		return 0;
+	netns = trial_network_new(&why);
+	if (netns < 0) {
+		log_warn("template: its network is not tried: %s", err_text(&why));
+		return 0;
+	}
+	free(s->netns);
+	s->netns = xasprintf("/proc/self/fd/%d", netns);
+	persist_set(&s->disk.netns, s->netns);
+	s->deadline = clock_after(NETWORK_TIMEOUT);
+	r = boot_open_network(s, err);
+	if (r == 0)
+		r = boot_attach_network(s, err);
+	if (r == 0)
+		r = boot_tell_network(s, err);
+	boot_close_network(s);
+	return r < 0 ? err_wrap(err, r, "network") : 0;
+}
+
 static int try_clone(struct build *b, struct err *err)
 {
 	struct sandbox *s;
@@ -193,6 +224,8 @@ static int try_clone(struct build *b, struct err *err)
 		return r;
 	s->template_folder = xstrdup(b->folder);
 	r = sandbox_prepare(s, err);
+	if (r == 0)
+		r = try_network(s, err);
 	sandbox_stop(s, NULL);
 	sandbox_free(s);
 	return r < 0 ? err_wrap(err, r, "a clone of the new template fails") : 0;

@@ -18,6 +18,7 @@ static void use_templates(void)
 }
 
 static struct template_wish wish;
+static const char *template_wanted_log; /* in what the next build does; NULL: anything */
 
 static void build_template(int wanted)
 {
@@ -31,6 +32,9 @@ static void build_template(int wanted)
 		fail_msg("%d: %s", r, err_text(&err));
 	if (r >= 0)
 		assert_int_equal(t.memory_size, 2048ULL << 20);
+	if (template_wanted_log)
+		assert_non_null(strstr(fake_vm_log(), template_wanted_log));
+	template_wanted_log = NULL;
 	fake_vm_log_clear();
 }
 
@@ -138,6 +142,27 @@ static void shared_memory_body(void)
 static void shared_memory(_unused_ void **state)
 {
 	in_coroutine(shared_memory_body);
+}
+
+/* A clone that is tried gets cards, which the guest can configure, and nothing of them is left. */
+static void trial_network_body(void)
+{
+	use_templates();
+	free(config->runtime.internetworking_model);
+	config->runtime.internetworking_model = xstrdup("tcfilter");
+	fake_vm_plan.fail = "vm_add_device:net0";
+	build_template(-EIO);
+	fake_vm_plan.fail = "vm_add_device:net1";
+	build_template(-EIO);
+	fake_vm_plan.fail = NULL;
+	assert_int_equal(n_templates(), 0);
+	template_wanted_log = "UpdateInterface";
+	build_template(1);
+}
+
+static void trial_network(_unused_ void **state)
+{
+	in_coroutine(trial_network_body);
 }
 
 /* A time that was long on its way is sent again, but not for ever. */
@@ -479,7 +504,7 @@ static void build_failures(_unused_ void **state)
 	in_coroutine(build_failures_body);
 }
 
-SANDBOX_TESTS(TEST(restore), TEST(shared_memory), TEST(slow_clock), TEST(without_template),
-	      TEST(other_shape), TEST(wanted), TEST(key), TEST(bad_state), TEST(dies_in_trial),
-	      TEST(not_its_fault), TEST(fails_both_ways), TEST(damage), TEST(stopped),
-	      TEST(build_failures))
+SANDBOX_TESTS(TEST(restore), TEST(shared_memory), TEST(trial_network), TEST(slow_clock),
+	      TEST(without_template), TEST(other_shape), TEST(wanted), TEST(key), TEST(bad_state),
+	      TEST(dies_in_trial), TEST(not_its_fault), TEST(fails_both_ways), TEST(damage),
+	      TEST(stopped), TEST(build_failures))
