@@ -308,6 +308,7 @@ static const struct step steps[] = {
 	/* It watches the VM's progress instead of a clock; what follows takes the guest's pace. */
 	{"reach the agent", boot_dial_agent, boot_hang_up, 0},
 	{"make the clone its own", boot_freshen, NULL, 0},
+	{"follow the host's clock", boot_follow_clock, boot_leave_clock, SHORT_TIMEOUT},
 	{"create the sandbox in the guest", boot_create_in_guest, NULL, 0},
 	{"configure the guest's network", boot_tell_network, NULL, 0},
 	{"forward the pod's loopback", boot_start_port_forward, NULL, SHORT_TIMEOUT},
@@ -349,6 +350,7 @@ static const struct step pod_steps[] = {
 	{"plug the pod's network in", boot_attach_network, NULL, START_TIMEOUT},
 	{"take the pod's loopback", boot_open_port_forward, NULL, NETWORK_TIMEOUT},
 	{"make the clone its own", boot_freshen, NULL, 0},
+	{"follow the host's clock", boot_follow_clock, NULL, SHORT_TIMEOUT},
 	{"create the sandbox in the guest", boot_create_in_guest, NULL, 0},
 	{"configure the guest's network", boot_tell_network, NULL, 0},
 	{"forward the pod's loopback", boot_start_port_forward, NULL, SHORT_TIMEOUT},

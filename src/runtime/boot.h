@@ -88,6 +88,11 @@ int boot_find_template(void *context, struct err *err);
 void boot_drop_template(void *context);
 int boot_await_restore(struct sandbox *s, struct err *err);
 int boot_freshen(void *context, struct err *err);
+/* boot_set_clock: the guest's, to the host's. boot_follow_clock: from now on whenever that jumps.
+ * boot_leave_clock: its undo. */
+int boot_set_clock(struct sandbox *s, struct err *err);
+int boot_follow_clock(void *context, struct err *err);
+void boot_leave_clock(void *context);
 /* boot_can_restore: whether sandboxes of this configuration are restored where there is a template.
  */
 bool boot_can_restore(const struct config *config);

@@ -26,8 +26,6 @@
 
 #define MEMORY_NAME "kata-guest-memory"
 #define SEED_SIZE   64
-#define CLOCK_CLOSE (3 * USEC_PER_MSEC) /* as far as the guest's clock may be behind */
-#define CLOCK_TRIES 5
 #define COPY_USEC   (60 * USEC_PER_SEC)
 #define DROP_USEC   (10 * USEC_PER_SEC) /* for QEMU's start and the copy to be given up */
 
@@ -302,34 +300,6 @@ static int reseed(struct sandbox *s, struct err *err)
 	return r;
 }
 
-/* *ret_took: µs of the whole call; by less than that the guest's clock is behind ours. */
-static int set_clock_once(struct sandbox *s, uint64_t *ret_took, struct err *err)
-{
-	Grpc__SetGuestDateTimeRequest date = GRPC__SET_GUEST_DATE_TIME_REQUEST__INIT;
-	uint64_t began = clock_now(), now = clock_realtime();
-	int r;
-
-	date.sec = (int64_t)(now / USEC_PER_SEC);
-	date.usec = (int64_t)(now % USEC_PER_SEC);
-	r = agent_set_date_time(s->agent, &date, clock_after(s->patience), err);
-	*ret_took = clock_now() - began;
-	return r;
-}
-
-/* Where the first call took long, because it was the first or the host had others to serve, the
- * guest's clock is behind: the next one is quicker. */
-static int set_clock(struct sandbox *s, struct err *err)
-{
-	uint64_t took = USEC_NEVER;
-	int r = 0;
-
-	for (int i = 0; r == 0 && took > CLOCK_CLOSE && i < CLOCK_TRIES; i++) {
-		r = set_clock_once(s, &took, err);
-		log_debug("set the guest's clock: %" PRIu64 " us", took);
-	}
-	return r;
-}
-
 /*
  * All clones begin with the same state of the random number generator, and with the time at which
  * the template was saved. Both are mended before anything else happens in the guest.
@@ -342,10 +312,10 @@ int boot_freshen(void *context, struct err *err)
 	/* Without KVM a guest that boots takes the time from a clock that knows seconds only. A
 	 * spare has waited, and its host may have slept. */
 	if (!s->restore && !s->former)
-		return s->disk.emulated ? set_clock(s, err) : 0;
+		return s->disk.emulated ? boot_set_clock(s, err) : 0;
 	r = reseed(s, err);
 	if (r == 0)
-		r = set_clock(s, err);
+		r = boot_set_clock(s, err);
 	if (r == 0)
 		s->on_trial = false;
 	return r;

@@ -18,6 +18,7 @@
 #include "hypervisor/hypervisor.h"
 #include "hypervisor/virtiofsd.h"
 #include "loop/co.h"
+#include "runtime/clock_watch.h"
 #include "runtime/host_cgroup.h"
 #include "runtime/host_mount.h"
 #include "runtime/network.h"
@@ -122,15 +123,17 @@ struct sandbox {
 	uint64_t memory_mib;
 	enum sandbox_purpose purpose;
 	char template_key[VM_FINGERPRINT_SIZE]; /* of the VM; "": not known */
-	char *template_folder;   /* one that is tried before it is published; NULL: none */
-	struct restore *restore; /* boot_template.c; NULL: it boots */
-	bool boots;              /* no template is to be used */
-	bool found_none;         /* there was none, or a damaged one */
-	bool was_restored;       /* a template was used … */
-	bool on_trial;           /* … and has not proved to be good yet */
-	bool aborted;            /* it was stopped while it booted */
-	int memory_fd;           /* the guest's memory that is to be saved, or is shared; -1 */
-	char *wanted_key;        /* SANDBOX_TO_SAVE: the only one that it may get; NULL: any */
+	char *template_folder;    /* one that is tried before it is published; NULL: none */
+	struct restore *restore;  /* boot_template.c; NULL: it boots */
+	bool boots;               /* no template is to be used */
+	bool found_none;          /* there was none, or a damaged one */
+	bool was_restored;        /* a template was used … */
+	bool on_trial;            /* … and has not proved to be good yet */
+	bool aborted;             /* it was stopped while it booted */
+	int memory_fd;            /* the guest's memory that is to be saved, or is shared; -1 */
+	char *wanted_key;         /* SANDBOX_TO_SAVE: the only one that it may get; NULL: any */
+	struct clock_watch clock; /* the host's … */
+	bool clock_jumped, following_clock;
 	bool freed;
 	unsigned int n_refs;
 };

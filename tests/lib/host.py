@@ -53,6 +53,10 @@ def _journald(_build):
     return None if os.path.exists("/run/systemd/journal/socket") else "/run/systemd/journal/socket does not exist"
 
 
+def _own(_build):
+    return None if os.environ.get("KATA_TEST_OWN_MACHINE") else "others use this machine (KATA_TEST_OWN_MACHINE is not set)"
+
+
 FEATURES = {
     "kvm": _kvm,
     "vhost-vsock": _device("/dev/vhost-vsock"),
@@ -60,6 +64,7 @@ FEATURES = {
     "cgroup2": _cgroup2,
     "systemd": _systemd,
     "journald": _journald,
+    "own-machine": _own,
 }
 
 

@@ -11,6 +11,7 @@ because their generation makes no difference to it. Environment:
   KATA_TEST_RUNS      runs in a row (default 5, full 100)
   KATA_TEST_BOOT      every sandbox boots, also those of containerd 2, which are restored from a template otherwise
   KATA_TEST_IMAGES    a folder of OCI archives: these and the guest image in build/image have been made before
+  KATA_TEST_OWN_MACHINE  nobody else uses this machine: its clock may be set
   KATA_TEST_SHARED    others run sandboxes on this machine: look for leaks of our own names only
 A test that skips must be listed with its reason in tests/skips.txt, or the run fails.
 """

@@ -203,6 +203,14 @@ def test_scope_program(bus):
             systemctl("start", "dbus.socket")
 
 
+# --- the clock ---
+
+@pytest.mark.native("own-machine")
+def test_clock_is_set():
+    """By an hour, and back: what the kernel tells of that sets the guest's, too. Nobody else may use this machine."""
+    subprocess.run([BUILD / "src/runtime/test_runtime_sandbox_clock"], check=True)
+
+
 # --- units ---
 
 @pytest.fixture(name="unit")
