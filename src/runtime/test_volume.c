@@ -208,7 +208,7 @@ static void nothing_shared(void **state)
 	(void)state;
 	no_share = true;
 	assert_int_equal(prepare("/x", "bind", "/etc", &p, &err), -ENOSYS);
-	assert_non_null(strstr(err_text(&err), "/etc is a folder of the host"));
+	assert_non_null(strstr(err_text(&err), "/etc is the host's"));
 	assert_int_equal(p.mounts.n, 0);
 	assert_int_equal(prepare("/proc", "proc", "proc", &q, NULL), 0);
 	/* Files are left for when there is a guest. */

@@ -269,7 +269,7 @@ int volume_share(Grpc__Mount *m, struct host_mount *bind, const struct host_file
 
 	if (!share->n_views)
 		return err_setx(err, -ENOSYS,
-				"mount %s: %s is a folder of the host, which shared_fs = \"none\" "
+				"mount %s: %s is the host's, which shared_fs = \"none\" "
 				"does not show to the guest",
 				m->destination, m->source);
 	bind->source = m->source;
