@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -156,6 +157,25 @@ static bool same_link(int a, int b, const char *name)
 	return n > 0 && n == readlinkat(b, name, y, sizeof(y)) && memcmp(x, y, (size_t)n) == 0;
 }
 
+/* The file of a volume that has one is bound into containers by itself: it stays what it is. */
+static int overwrite(int staging, int volume, const char *name)
+{
+	_cleanup_(closep) int from = openat(staging, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_(closep) int to = openat(volume, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+	off_t at = 0;
+
+	if (from < 0 || to < 0 || fstat(from, &st) < 0)
+		return -errno;
+	while (at < st.st_size)
+		if (sendfile(to, from, &at, (size_t)(st.st_size - at)) <= 0)
+			return errno ? -errno : -EIO;
+	if (ftruncate(to, st.st_size) < 0 || fchown(to, st.st_uid, st.st_gid) < 0 ||
+	    fchmod(to, st.st_mode & 07777) < 0)
+		return -errno;
+	return 0;
+}
+
 /* One entry of the new state, in place of the old one of its name. */
 static int place(int staging, int volume, const char *name)
 {
@@ -170,6 +190,8 @@ static int place(int staging, int volume, const char *name)
 			return 0;
 		if (S_ISLNK(fresh.st_mode) && same_link(staging, volume, name))
 			return 0;
+		if (S_ISREG(fresh.st_mode) && S_ISREG(old.st_mode))
+			return overwrite(staging, volume, name);
 		if (S_ISDIR(fresh.st_mode) || S_ISDIR(old.st_mode))
 			flags = RENAME_EXCHANGE;
 	}

@@ -274,6 +274,7 @@ static void body_copied_file(void)
 	Grpc__LiveVolumeEntry entries[] = {entry("", S_IFDIR | 0755, ""),
 					   entry("file", S_IFREG | 0666, "before")};
 	_cleanup_(freep) char *file = NULL;
+	struct stat before, after;
 	char text[64];
 
 	begin("file");
@@ -286,6 +287,15 @@ static void body_copied_file(void)
 		bind_file, "before/message\n");
 	assert_int_equal(read_back(name, text, sizeof(text)), 0);
 	assert_string_equal(text, "it is over\n");
+	/* Whoever has it bound sees what it is now. */
+	assert_int_equal(stat(file, &before), 0);
+	entries[1] = entry("file", S_IFREG | 0600, "news");
+	assert_int_equal(update(entries, 2, true, true), 0);
+	assert_int_equal(stat(file, &after), 0);
+	assert_int_equal(before.st_ino, after.st_ino);
+	assert_int_equal(after.st_mode & 07777, 0600);
+	assert_int_equal(read_back(name, text, sizeof(text)), 0);
+	assert_string_equal(text, "news");
 	assert_int_equal(truncate(file, (1 << 20) + 1), 0);
 	assert_true(read_back(name, text, sizeof(text)) < 0);
 	/* What else it could be is not waited for, nor followed. */

@@ -215,11 +215,11 @@ const struct key keys_factory[] = {
 		.doc = "Make a missing saved machine in the background when a sandbox has found none: one at "
 		       "a time, with the lowest priority. If that fails, another attempt is made after an "
 		       "hour. This key is not one of Kata's."),
-	FACTORY(shared_clones, KEY_BOOL, "true", .annotation = "config.factory.shared_clones",
+	FACTORY(shared_clones, KEY_BOOL, "false", .annotation = "config.factory.shared_clones",
 		.doc = "With shared_fs = \"none\", let sandboxes share the memory of the saved machine that "
-		       "they are restored from: each has for itself only the pages that it has written. What "
-		       "that lets guests learn of each other is in docs/templates.md. With a shared folder each "
-		       "sandbox has a copy. This key and the annotation are not Kata's."),
+		       "they are restored from, copy-on-write. docs/templates.md says for which pods "
+		       "that saves memory, and what it lets guests learn of each other. With a shared folder "
+		       "each sandbox has a copy. This key and the annotation are not Kata's."),
 	FACTORY(spares, KEY_UINT, "0", .max = 64,
 		.doc = "Virtual machines that are kept ready, with shared folders and an agent that has "
 		       "run a process: a pod that finds one need neither boot nor be restored. Each "

@@ -82,6 +82,7 @@ static void rename_state(struct sandbox *s, const char *id, const char *owner, c
 	for (size_t i = 0; i < s->disk.cgroups.n; i++)
 		strv_add(&disk.cgroups, s->disk.cgroups.v[i]);
 	disk.emulated = s->disk.emulated;
+	disk.memory_fd = s->disk.memory_fd;
 	persist_fini(&s->disk);
 	s->disk = disk;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <inttypes.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 
@@ -27,6 +28,8 @@
 #define MEMORY_NAME "kata-guest-memory"
 #define SEED_SIZE   64
 #define COPY_USEC   (60 * USEC_PER_SEC)
+#define MAKING_USEC (2 * USEC_PER_SEC) /* for another's copy */
+#define MAKING_STEP (10 * USEC_PER_MSEC)
 #define DROP_USEC   (10 * USEC_PER_SEC) /* for QEMU's start and the copy to be given up */
 
 struct restore {
@@ -114,6 +117,14 @@ static int copy_in_child(void *arg, _unused_ void *reply)
 				    false, &copied);
 }
 
+/* From now on others find it, those that wait for it, too. */
+static void offer(struct restore *t)
+{
+	t->sandbox->disk.memory_fd = t->memory_fd;
+	sandbox_save(t->sandbox);
+	(void)flock(t->template.memory_fd, LOCK_UN);
+}
+
 static void copy_memory(void *arg)
 {
 	struct restore *t = arg;
@@ -122,6 +133,8 @@ static void copy_memory(void *arg)
 	t->copy_result = blocking_run(copy_in_child, t, NULL, 0, clock_after(COPY_USEC));
 	if (t->copy_result == 0 && t->shared)
 		t->copy_result = shared_memory_seal(t->memory_fd, NULL);
+	if (t->copy_result == 0 && t->shared)
+		offer(t);
 	t->copied = true;
 	log_debug("copied the template's memory: %" PRIu64 " us", clock_now() - began);
 	leave(t);
@@ -186,6 +199,22 @@ static int open_template(struct sandbox *s, struct template *ret, struct err *er
 	return r;
 }
 
+/* That of another clone. Whoever locks the template's file makes it; we wait for him, to have one
+ * and not two. */
+static int find_shared(const struct restore *t)
+{
+	uint64_t deadline = clock_after(MAKING_USEC);
+	int fd = shared_memory_find(t->template.state_digest, t->template.memory_size);
+
+	while (fd < 0 && flock(t->template.memory_fd, LOCK_EX | LOCK_NB) < 0 &&
+	       clock_now() < deadline) {
+		co_sleep(MAKING_STEP);
+		fd = shared_memory_find(t->template.state_digest, t->template.memory_size);
+	}
+	/* He may have been done between the look and the lock. */
+	return fd < 0 ? shared_memory_find(t->template.state_digest, t->template.memory_size) : fd;
+}
+
 /* The memory that the clone begins with; t->copied: it is complete. */
 static int get_memory(struct restore *t, struct err *err)
 {
@@ -194,7 +223,7 @@ static int get_memory(struct restore *t, struct err *err)
 
 	t->shared = config->factory.shared_clones && streq(config->hypervisor.shared_fs, "none");
 	if (t->shared)
-		t->memory_fd = shared_memory_find(t->template.state_digest, size);
+		t->memory_fd = find_shared(t);
 	t->copied = t->memory_fd >= 0;
 	if (!t->copied)
 		t->memory_fd = t->shared ? shared_memory_new(t->template.state_digest, size, err)

@@ -43,7 +43,7 @@ struct plan {
 	size_t n_storages;
 	Grpc__Device **devices;
 	size_t n_devices;
-	enum volume_kind *kinds; /* of spec's mounts */
+	struct volume_source *sources; /* of spec's mounts */
 	bool shared_pidns;
 };
 
@@ -55,7 +55,7 @@ static void plan_fini(struct plan *plan)
 		grpc__device__free_unpacked(plan->devices[i], NULL);
 	free(plan->storages);
 	free(plan->devices);
-	free(plan->kinds);
+	free(plan->sources);
 	if (plan->spec)
 		grpc__spec__free_unpacked(plan->spec, NULL);
 }
@@ -92,7 +92,7 @@ static int prepare_host(struct container *c, const struct container_request *req
 	r = spec_to_guest(plan->spec, &plan->shared_pidns, err);
 	if (r >= 0)
 		r = volumes_prepare(plan->spec, c->id, &s->share, &c->mounts, &plan->storages,
-				    &plan->n_storages, &plan->kinds, deadline, err);
+				    &plan->n_storages, &plan->sources, deadline, err);
 	if (r >= 0)
 		r = seccomp_prepare(plan->spec, s->config, deadline, err);
 	if (r >= 0)
@@ -100,7 +100,7 @@ static int prepare_host(struct container *c, const struct container_request *req
 	if (r >= 0)
 		r = seccomp_check(plan->spec, s->agent, err);
 	if (r >= 0)
-		r = live_volumes_prepare(c, plan->spec, plan->kinds, deadline, err);
+		r = live_volumes_prepare(c, plan->spec, plan->sources, deadline, err);
 	if (r >= 0)
 		r = rootfs_prepare(c, request, plan->spec, &plan->storages, &plan->n_storages, err);
 	if (r >= 0)

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/path.h"
+#include "runtime/copied_file.h"
 #include "runtime/id_maps.h"
 #include "runtime/spec_guest.h"
 #include "runtime/volume.h"
@@ -22,13 +23,17 @@
  * The guest's copy has the owners that the mount maps to: each mapping has a copy of its own.
  *
  * A file is a volume with one file in it, which nobody watches: it is sent again when another
- * container wants it and it is not what was sent, and written when the guest's is not.
+ * container wants it and it is not what was sent, and written when the guest's is not. Where both
+ * have changed, the host's stays as it is.
  */
 
-#define SETTLE             (10 * USEC_PER_MSEC)
-#define RETRY_MAX          (30 * USEC_PER_SEC)
-#define BRING_BACK_TIMEOUT (5 * USEC_PER_SEC) /* the end of a container waits for it */
-#define NAME_PART          64                 /* of a volume's own name in that of its copy */
+#define SETTLE    (10 * USEC_PER_MSEC)
+#define RETRY_MAX (30 * USEC_PER_SEC)
+/* The end of a container waits for all its files together; below what a kill waits for an end. */
+#define BRING_BACK (2 * USEC_PER_SEC)
+#define LOCK_POLL  (5 * USEC_PER_MSEC)
+#define FILE_NAME  "file" /* as in ReadCopiedFile of agent.proto */
+#define NAME_PART  64     /* of a volume's own name in that of its copy */
 
 struct live_volumes {
 	struct list list; /* struct live_volume, those in use */
@@ -40,8 +45,8 @@ struct live_volume {
 	struct list link;
 	struct sandbox *sandbox;
 	char *path, *name;    /* here; in the guest */
-	bool single;          /* a file */
-	bool writable;        /* … for a container */
+	bool single;          /* a file … */
+	bool writable;        /* … that a container may write */
 	struct ns_maps idmap; /* of the owners in the guest */
 	unsigned int n_users; /* containers */
 	unsigned int n_refs;  /* who looks at it: the users together, coroutines */
@@ -50,9 +55,10 @@ struct live_volume {
 	bool updating;       /* keep_up() runs */
 	struct co_lock lock; /* of what is in the guest */
 	bool in_guest;
-	uint8_t digest[SHA256_SIZE];  /* of that */
-	uint8_t content[SHA256_SIZE]; /* of the file that both sides have last had … */
-	struct host_file file;        /* … and which it is here */
+	uint8_t digest[SHA256_SIZE]; /* of that */
+	struct host_file file;       /* a file: which … */
+	struct copied_file copied;   /* … and what both sides had last */
+	bool sent;                   /* … it is in the guest, be it as it was once */
 };
 
 static void unref(struct live_volume *v)
@@ -87,13 +93,10 @@ static int send_all(struct live_volume *v, struct snapshot *snapshot, uint64_t d
 	return r < 0 ? r : 0;
 }
 
-static int send_changed(struct live_volume *v, uint64_t deadline, struct err *err)
+static int send_volume(struct live_volume *v, uint64_t deadline, struct err *err)
 {
 	_cleanup_(snapshot_fini) struct snapshot snapshot = {.fd = -1};
-	uint64_t began = clock_now();
-	int r = v->single
-			? snapshot_take_file(v->path, v->name, &v->idmap, deadline, &snapshot, err)
-			: snapshot_take(v->path, v->name, &v->idmap, deadline, &snapshot, err);
+	int r = snapshot_take(v->path, v->name, &v->idmap, deadline, &snapshot, err);
 
 	if (r < 0 || (v->in_guest && !memcmp(v->digest, snapshot.digest, sizeof(v->digest))))
 		return r;
@@ -104,11 +107,70 @@ static int send_changed(struct live_volume *v, uint64_t deadline, struct err *er
 		return r;
 	v->in_guest = true;
 	memcpy(v->digest, snapshot.digest, sizeof(v->digest));
-	memcpy(v->content, snapshot.content, sizeof(v->content));
-	v->file = snapshot.file;
-	log_debug("volume %s: brought to the guest in %llu us", v->path,
-		  (unsigned long long)(clock_now() - began));
 	return 0;
+}
+
+static void fill_entry(const struct live_volume *v, const struct copied_file *file,
+		       Grpc__LiveVolumeEntry *ret)
+{
+	grpc__live_volume_entry__init(ret);
+	ret->uid = ns_map_id(v->idmap.uids, v->idmap.n_uids, file->uid);
+	ret->gid = ns_map_id(v->idmap.gids, v->idmap.n_gids, file->gid);
+}
+
+static int send_content(struct live_volume *v, const struct copied_file *file, uint8_t *data,
+			size_t n, uint64_t deadline, struct err *err)
+{
+	Grpc__UpdateLiveVolumeRequest request = GRPC__UPDATE_LIVE_VOLUME_REQUEST__INIT;
+	Grpc__LiveVolumeEntry folder, entry, *entries[] = {&folder, &entry};
+	int r = sandbox_usable(v->sandbox, err);
+
+	if (r < 0)
+		return r;
+	fill_entry(v, file, &folder);
+	folder.mode = S_IFDIR | 0755;
+	fill_entry(v, file, &entry);
+	entry.mode = file->mode;
+	entry.path = (char *)FILE_NAME;
+	entry.data = (ProtobufCBinaryData){.data = data, .len = n};
+	request.name = v->name;
+	request.entries = entries;
+	request.n_entries = ARRAY_SIZE(entries);
+	request.first = request.last = true;
+	return agent_update_live_volume(v->sandbox->agent, &request, deadline, err);
+}
+
+static int send_file(struct live_volume *v, uint64_t deadline, struct err *err)
+{
+	_cleanup_(freep) uint8_t *data = NULL;
+	struct copied_file file;
+	size_t n;
+	int r = copied_file_read(v->path, deadline, &file, &data, &n, err);
+
+	if (r < 0)
+		return r;
+	if (!host_file_equal(file.file, v->file) ||
+	    (v->sent && !copied_file_same(&file, &v->copied)))
+		return err_setx(err, -ESTALE, "%s was replaced while it was looked at", v->path);
+	if (v->sent && !memcmp(file.content, v->copied.content, sizeof(file.content)))
+		return 0;
+	r = send_content(v, &file, data, n, deadline, err);
+	if (r < 0)
+		return r;
+	v->sent = v->in_guest = true;
+	v->copied = file;
+	return 0;
+}
+
+static int send_changed(struct live_volume *v, uint64_t deadline, struct err *err)
+{
+	uint64_t began = clock_now();
+	int r = v->single ? send_file(v, deadline, err) : send_volume(v, deadline, err);
+
+	if (r == 0)
+		log_debug("volume %s: is in the guest after %llu us", v->path,
+			  (unsigned long long)(clock_now() - began));
+	return r;
 }
 
 static void keep_up(void *arg);
@@ -132,7 +194,7 @@ static int update(struct live_volume *v, uint64_t deadline, struct err *err)
 	while (v->dirty) {
 		v->dirty = false;
 		r = send_changed(v, deadline, err);
-		if (r < 0)
+		if (r < 0 && !v->single)
 			mark_dirty(v);
 		/* Changed while it was read. */
 		if (r != -EAGAIN || clock_now() >= deadline)
@@ -186,22 +248,30 @@ static struct live_volumes *get_all(struct sandbox *s)
 	return s->live;
 }
 
-static struct live_volume *get(struct sandbox *s, const char *path, bool single,
-			       const struct ns_maps *idmap)
+static bool is_of(const struct live_volume *v, const char *path, const struct volume_source *source)
+{
+	if (v->single != (source->kind == VOLUME_COPIED))
+		return false;
+	return v->single ? host_file_equal(v->file, source->file) : streq(v->path, path);
+}
+
+static struct live_volume *get(struct sandbox *s, const char *path,
+			       const struct volume_source *source, const struct ns_maps *idmap)
 {
 	struct live_volumes *all = get_all(s);
 	struct live_volume *v;
 	char part[NAME_PART];
 
 	list_for_each (v, &all->list, link)
-		if (streq(v->path, path) && v->single == single && ns_maps_equal(&v->idmap, idmap))
+		if (is_of(v, path, source) && ns_maps_equal(&v->idmap, idmap))
 			return v;
 	v = xnew(struct live_volume);
 	v->all = all;
 	v->sandbox = s;
 	sandbox_ref(s);
 	v->path = xstrdup(path);
-	v->single = single;
+	v->single = source->kind == VOLUME_COPIED;
+	v->file = source->file;
 	v->idmap = ns_maps_copy(idmap);
 	/* The number alone makes it unique, the rest is for people. */
 	snprintf(part, sizeof(part), "%s", path_name(path));
@@ -211,7 +281,7 @@ static struct live_volume *get(struct sandbox *s, const char *path, bool single,
 	v->n_refs = 1;
 	v->dirty = true;
 	list_add_tail(&all->list, &v->link);
-	if (!single)
+	if (!v->single)
 		volume_watch_add(&all->watches, &v->watch, v->path);
 	return v;
 }
@@ -256,59 +326,57 @@ static void put(struct live_volume *v)
 		unref(v);
 }
 
-static int use(struct container *c, Grpc__Mount *m, bool single, const struct ns_maps *idmap,
-	       uint64_t deadline, struct err *err)
+static int use(struct container *c, Grpc__Mount *m, const struct volume_source *source,
+	       const struct ns_maps *idmap, uint64_t deadline, struct err *err)
 {
-	struct live_volume *v = get(c->sandbox, m->source, single, idmap);
+	struct live_volume *v = get(c->sandbox, m->source, source, idmap);
 	bool recursive_read_only;
 	int r;
 
 	v->n_users++;
 	c->live = xreallocarray(c->live, c->n_live + 1, sizeof(struct live_volume *));
 	c->live[c->n_live++] = v;
-	v->dirty |= single;
+	v->dirty |= v->single;
 	v->writable |= !(volume_bind_flags(m, &recursive_read_only) & MS_RDONLY);
 	r = update(v, deadline, err);
 	if (r >= 0) {
 		_cleanup_(freep) char *guest = NULL;
 
 		guest = xasprintf(LIVE_VOLUME_GUEST_DIR "/%s%s", v->name,
-				  single ? "/" SNAPSHOT_FILE : "");
+				  v->single ? "/" FILE_NAME : "");
 		spec_set(&m->source, guest);
 		spec_set(&m->type, "bind");
 	}
 	return r < 0 ? err_wrap(err, r, "mount %s", m->destination) : 0;
 }
 
-static int prepare(struct container *c, Grpc__Mount *m, bool single, const struct host_mount *bind,
-		   uint64_t deadline, struct err *err)
+static int prepare(struct container *c, Grpc__Spec *spec, size_t index,
+		   const struct volume_source *source, uint64_t deadline, struct err *err)
 {
-	const char *feature = single ? COPIED_FILES_FEATURE : LIVE_VOLUME_FEATURE;
+	const char *feature = source->kind == VOLUME_COPIED ? COPIED_FILES_FEATURE
+							    : LIVE_VOLUME_FEATURE;
+	struct sandbox *s = c->sandbox;
+	Grpc__Mount *m = spec->mounts[index];
+	struct host_mount bind = {0};
+	int r = id_maps_of_mount(spec, m, &bind, err);
 
-	return agent_has(c->sandbox->agent, feature)
-		       ? use(c, m, single, &bind->idmap, deadline, err)
-		       : -EOPNOTSUPP;
+	if (r >= 0)
+		r = agent_has(s->agent, feature)
+			    ? use(c, m, source, &bind.idmap, deadline, err)
+			    : volume_share(m, &bind, &(struct host_file){0}, index, c->id,
+					   &s->share, &c->mounts, err);
+	ns_maps_fini(&bind.idmap);
+	return r;
 }
 
-int live_volumes_prepare(struct container *c, Grpc__Spec *spec, const enum volume_kind *kinds,
+int live_volumes_prepare(struct container *c, Grpc__Spec *spec, const struct volume_source *sources,
 			 uint64_t deadline, struct err *err)
 {
 	int r = 0;
 
-	for (size_t i = 0; i < spec->n_mounts && r >= 0; i++) {
-		Grpc__Mount *m = spec->mounts[i];
-		struct host_mount bind = {0};
-
-		if (kinds[i] != VOLUME_LIVE && kinds[i] != VOLUME_COPIED)
-			continue;
-		r = id_maps_of_mount(spec, m, &bind, err);
-		if (r >= 0)
-			r = prepare(c, m, kinds[i] == VOLUME_COPIED, &bind, deadline, err);
-		if (r == -EOPNOTSUPP)
-			r = volume_share(m, &bind, &(struct host_file){0}, i, c->id,
-					 &c->sandbox->share, &c->mounts, err);
-		ns_maps_fini(&bind.idmap);
-	}
+	for (size_t i = 0; i < spec->n_mounts && r >= 0; i++)
+		if (sources[i].kind == VOLUME_LIVE || sources[i].kind == VOLUME_COPIED)
+			r = prepare(c, spec, i, &sources[i], deadline, err);
 	return r;
 }
 
@@ -321,57 +389,69 @@ void live_volumes_release(struct container *c)
 
 /* --- the way back --- */
 
-static int put_back(struct live_volume *v, const ProtobufCBinaryData *data, struct err *err)
+static int put_back(struct live_volume *v, const ProtobufCBinaryData *data, uint64_t deadline,
+		    struct err *err)
 {
 	uint8_t content[SHA256_SIZE];
-	struct sha256 sum;
 	int r;
 
-	sha256_init(&sum);
-	sha256_add(&sum, data->data, data->len);
-	sha256_end(&sum, content);
-	if (memcmp(content, v->content, sizeof(content)) == 0)
+	if (data->len > COPIED_FILE_MAX)
+		return err_setx(err, -EFBIG, "the agent's answer is too large");
+	copied_file_digest(data->data, data->len, content);
+	if (memcmp(content, v->copied.content, sizeof(content)) == 0)
 		return 0;
-	r = snapshot_put_back(v->path, v->file, data->data, data->len, clock_after(CALL_TIMEOUT),
-			      err);
+	r = copied_file_write(v->path, &v->copied, data->data, data->len, deadline, err);
 	if (r == 0)
-		memcpy(v->content, content, sizeof(content));
+		memcpy(v->copied.content, content, sizeof(content));
 	return r;
 }
 
-static int bring_back(struct live_volume *v, struct err *err)
+static int bring_back(struct live_volume *v, uint64_t deadline, struct err *err)
 {
 	Grpc__ReadCopiedFileRequest request = GRPC__READ_COPIED_FILE_REQUEST__INIT;
 	Grpc__ReadCopiedFileResponse *answer = NULL;
-	int r;
+	int r = sandbox_usable(v->sandbox, err);
 
-	request.name = v->name;
-	r = agent_read_copied_file(v->sandbox->agent, &request, clock_after(BRING_BACK_TIMEOUT),
-				   &answer, err);
 	if (r < 0)
 		return r;
-	r = put_back(v, &answer->data, err);
+	request.name = v->name;
+	r = agent_read_copied_file(v->sandbox->agent, &request, deadline, &answer, err);
+	if (r < 0)
+		return r;
+	r = put_back(v, &answer->data, deadline, err);
 	protobuf_c_message_free_unpacked(&answer->base, NULL);
+	return r;
+}
+
+/* Another container's creation may be at it, for longer than we can wait. */
+static int bring_back_locked(struct live_volume *v, uint64_t deadline, struct err *err)
+{
+	int r;
+
+	while (v->lock.owner && clock_now() < deadline)
+		co_sleep(LOCK_POLL);
+	if (v->lock.owner)
+		return err_setx(err, -ETIMEDOUT, "it is being copied to the guest");
+	co_lock(&v->lock);
+	r = v->all ? bring_back(v, deadline, err) : 0;
+	co_unlock(&v->lock);
 	return r;
 }
 
 void live_volumes_bring_back(struct container *c)
 {
+	uint64_t deadline = clock_after(BRING_BACK);
+
 	for (size_t i = 0; i < c->n_live; i++) {
 		struct live_volume *v = c->live[i];
 		_cleanup_err_ struct err err = {0};
-		int r = 0;
 
-		if (!v->single || !v->writable || !v->in_guest)
+		if (!v->writable || !v->sent)
 			continue;
 		v->n_refs++;
-		co_lock(&v->lock);
-		if (v->all)
-			r = bring_back(v, &err);
-		co_unlock(&v->lock);
-		if (r < 0 && sandbox_usable(v->sandbox, NULL) >= 0)
-			log_warn("container %s: what it has written to %s is lost: %s", c->id,
-				 v->path, err_text(&err));
+		if (bring_back_locked(v, deadline, &err) < 0)
+			log_warn("container %s: what was written to %s stays in the guest: %s",
+				 c->id, v->path, err_text(&err));
 		unref(v);
 	}
 }

@@ -41,6 +41,8 @@ struct process {
 	pid_t pid;                 /* what callers are shown: the VM's */
 	uint32_t exit_status;
 	uint64_t exited_at;
+	uint32_t known_status; /* what the agent has said … */
+	uint64_t known_at;     /* … and when; 0: nothing yet */
 	struct co_cond changed;
 	struct loop_defer announce;
 	Grpc__Process *pending; /* of an exec: what container_start() sends */

@@ -114,8 +114,9 @@ void process_ended(struct process *p, uint32_t status)
 	if (p->state == PROCESS_STOPPED)
 		return;
 	p->state = PROCESS_STOPPED;
-	p->exit_status = status;
-	p->exited_at = clock_realtime();
+	/* Others may find it dead while its files are brought back. */
+	p->exit_status = p->known_at ? p->known_status : status;
+	p->exited_at = p->known_at ? p->known_at : clock_realtime();
 	co_cond_wake_all(&p->changed);
 	process_ref(p);
 	loop_defer(p->container->sandbox->loop, &p->announce, announce);
@@ -156,10 +157,12 @@ static void wait_in_guest(void *arg)
 		lost(p, r, &err);
 		return;
 	}
+	p->known_status = sane_status(answer->status);
+	p->known_at = clock_realtime();
 	/* Whoever is told of the end reads what it has left (kubelet its termination message). */
 	if (!*p->exec_id)
 		live_volumes_bring_back(p->container);
-	process_ended(p, sane_status(answer->status));
+	process_ended(p, p->known_status);
 	protobuf_c_message_free_unpacked(&answer->base, NULL);
 }
 

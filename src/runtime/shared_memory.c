@@ -36,7 +36,7 @@ static bool is_it(int fd, const char *digest, uint64_t size)
 		return false;
 	name[n] = '\0';
 	return streq(name, wanted) && fstat(fd, &st) == 0 && (uint64_t)st.st_size == size &&
-	       fcntl(fd, F_GET_SEALS) == SEALS;
+	       (fcntl(fd, F_GET_SEALS) & SEALS) == SEALS;
 }
 
 static int take_from(const struct persist *p, const char *digest, uint64_t size)
@@ -50,7 +50,7 @@ static int take_from(const struct persist *p, const char *digest, uint64_t size)
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", holder->pid, p->memory_fd);
 	/* Neither waits for a peer, should it be something else. */
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	return fd >= 0 && is_it(fd, digest, size) ? TAKE_FD(fd) : -ENOENT;
+	return fd >= 0 && persist_alive(holder) && is_it(fd, digest, size) ? TAKE_FD(fd) : -ENOENT;
 }
 
 int shared_memory_find(const char *digest, uint64_t size)

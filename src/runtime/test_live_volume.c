@@ -324,27 +324,32 @@ LIVE_BODY(nothing_shared)
 
 #define MESSAGE "/run/message"
 
-/* c1 runs, with MESSAGE bound into it, on a root that is a block device. */
-static void run_with_message(void)
+/* A container with the mount on a root that is a block device. c1 runs, with MESSAGE. */
+static void create_on_disk(const char *id)
 {
 	const char *mount_options[] = {"ro", "loop"};
 	const struct rootfs_mount root = {
 		.type = "ext4", .source = "/run/image", .options = mount_options, .n_options = 2};
-	const struct container_request request = {.id = "c1",
+	const struct container_request request = {.id = id,
 						  .bundle = "/run/bundle",
 						  .spec = &spec,
 						  .rootfs_mounts = &root,
 						  .n_rootfs_mounts = 1};
 	_cleanup_err_ struct err err = {0};
 
+	if (container_create(sandbox, &request, &err) < 0)
+		fail_msg("%s", err_text(&err));
+}
+
+static void run_with_message(void)
+{
 	put_file("/run/image", "x");
 	put_file(MESSAGE, "");
 	mount_.source = (char *)MESSAGE;
 	free(config->hypervisor.shared_fs);
 	config->hypervisor.shared_fs = xstrdup("none");
 	start();
-	if (container_create(sandbox, &request, &err) < 0)
-		fail_msg("%s", err_text(&err));
+	create_on_disk("c1");
 	assert_string_equal(in_guest("0-message"), "= file=");
 	assert_int_equal(container_start(sandbox, "c1", "", NULL, NULL), 0);
 	fake_agent_set_volume(fake_vm_agent(), "0-message", "= file=it is over");
@@ -379,6 +384,54 @@ LIVE_BODY(brought_back)
 	expect_file(MESSAGE, "it is over");
 	assert_int_equal(stat(MESSAGE, &after), 0);
 	assert_int_equal(before.st_ino, after.st_ino);
+	stop();
+}
+
+/* In the file that there was, while the guest has changed its copy. */
+LIVE_BODY(changed_on_both_sides)
+{
+	int fd;
+
+	mount_.n_options = 1;
+	run_with_message();
+	fd = open(MESSAGE, O_WRONLY | O_CLOEXEC);
+	assert_int_equal(write(fd, "host", 4), 4);
+	close(fd);
+	end_c1();
+	expect_file(MESSAGE, "host");
+	stop();
+}
+
+/* Another container, by another name of the file, gets the same copy, and what it says now. */
+LIVE_BODY(file_of_two)
+{
+	int fd;
+
+	mount_.n_options = 1;
+	run_with_message();
+	assert_int_equal(n_updates(), 1);
+	assert_int_equal(link(MESSAGE, "/run/other-name"), 0);
+	mount_.source = (char *)"/run/other-name";
+	create_on_disk("c2");
+	assert_int_equal(n_updates(), 1);
+	fd = open(MESSAGE, O_WRONLY | O_CLOEXEC);
+	assert_int_equal(write(fd, "news", 4), 4);
+	close(fd);
+	create_on_disk("c3");
+	assert_int_equal(n_updates(), 2);
+	assert_string_equal(in_guest("0-message"), "= file=news");
+	assert_string_equal(in_guest("1-other-name"), "");
+	stop();
+}
+
+/* What is no file by then is not even opened. */
+LIVE_BODY(file_becomes_device)
+{
+	mount_.n_options = 1;
+	run_with_message();
+	assert_int_equal(unlink(MESSAGE), 0);
+	assert_int_equal(mkfifo(MESSAGE, 0600), 0);
+	end_c1();
 	stop();
 }
 
@@ -571,7 +624,8 @@ static void concerns(void **state)
 SANDBOX_TESTS(LIVE_TEST(life), LIVE_TEST(mapped), LIVE_TEST(quick_changes),
 	      LIVE_TEST(change_in_create), LIVE_TEST(overflow), LIVE_TEST(failure),
 	      LIVE_TEST(foreign), LIVE_TEST(nothing_shared), LIVE_TEST(brought_back),
-	      LIVE_TEST(read_only_file), LIVE_TEST(swapped_file),
+	      LIVE_TEST(read_only_file), LIVE_TEST(changed_on_both_sides), LIVE_TEST(file_of_two),
+	      LIVE_TEST(file_becomes_device), LIVE_TEST(swapped_file),
 	      LIVE_TEST(file_that_cannot_be_read), LIVE_TEST(without_watch), LIVE_TEST(death),
 	      LIVE_TEST(odd_volumes), LIVE_TEST(parts), LIVE_TEST(owners),
 	      cmocka_unit_test(concerns))

@@ -103,6 +103,7 @@ static void shared_memory_body(void)
 	use_templates();
 	free(config->hypervisor.shared_fs);
 	config->hypervisor.shared_fs = xstrdup("none");
+	config->factory.shared_clones = true;
 	build_template(1);
 	state_file = only_template("state");
 	folder = path_dir(state_file);

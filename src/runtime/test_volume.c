@@ -97,7 +97,7 @@ struct plan {
 	struct host_mounts mounts;
 	Grpc__Storage **storages;
 	size_t n_storages;
-	enum volume_kind *kinds;
+	struct volume_source *sources;
 	Grpc__Spec *copy;
 };
 
@@ -108,7 +108,7 @@ static void plan_fini(struct plan *p)
 	for (size_t i = 0; i < p->n_storages; i++)
 		grpc__storage__free_unpacked(p->storages[i], NULL);
 	free(p->storages);
-	free(p->kinds);
+	free(p->sources);
 	grpc__spec__free_unpacked(p->copy, NULL);
 }
 
@@ -131,7 +131,7 @@ static int prepare(const char *destination, const char *type, const char *source
 	*p = (struct plan){.copy = spec_copy(&spec)};
 	share_init(&p->share, "s1", no_share ? 0 : _SHARE_MAX);
 	return volumes_prepare(p->copy, "c1", &p->share, &p->mounts, &p->storages, &p->n_storages,
-			       &p->kinds, USEC_NEVER, err);
+			       &p->sources, USEC_NEVER, err);
 }
 
 /* Wherever kubelet's root is; never one that a container may write, nor a part of one. */
@@ -213,7 +213,7 @@ static void nothing_shared(void **state)
 	assert_int_equal(prepare("/proc", "proc", "proc", &q, NULL), 0);
 	/* Files are left for when there is a guest. */
 	assert_int_equal(prepare("/etc/x", "bind", "/etc/passwd", &r, NULL), 0);
-	assert_int_equal(r.kinds[0], VOLUME_COPIED);
+	assert_int_equal(r.sources[0].kind, VOLUME_COPIED);
 	assert_string_equal(r.copy->mounts[0]->source, "/etc/passwd");
 	assert_int_equal(r.mounts.n, 0);
 	no_share = false;
@@ -256,7 +256,7 @@ static int prepare_mapped(const struct mapped_row *row, struct plan *p)
 	*p = (struct plan){.copy = spec_copy(&spec)};
 	share_init(&p->share, "s1", _SHARE_MAX);
 	return volumes_prepare(p->copy, "c1", &p->share, &p->mounts, &p->storages, &p->n_storages,
-			       &p->kinds, USEC_NEVER, NULL);
+			       &p->sources, USEC_NEVER, NULL);
 }
 
 /* Mappings become those of the host's mount; the agent does not hear of them. */

@@ -20,7 +20,7 @@
 static int fill(void)
 {
 	_cleanup_(nl_close) struct nl nl = NL_CLOSED;
-	struct link link;
+	struct link link = {0};
 	struct ip address;
 	int r;
 

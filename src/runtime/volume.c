@@ -70,8 +70,9 @@ static enum volume_kind without_share(const Grpc__Mount *mount, const struct vol
 {
 	if (S_ISREG(source->mode))
 		return VOLUME_COPIED;
-	return strstr(mount->source, EMPTY_DIR) && S_ISDIR(source->mode) ? VOLUME_EPHEMERAL
-									 : VOLUME_SHARED;
+	return strstr(mount->source, EMPTY_DIR) && S_ISDIR(source->mode) && !source->on_hugetlbfs
+		       ? VOLUME_EPHEMERAL
+		       : VOLUME_SHARED;
 }
 
 enum volume_kind volume_classify(const Grpc__Mount *mount, const struct volume_source *source,
@@ -319,14 +320,14 @@ static int prepare_as(struct volumes *v, enum volume_kind kind, size_t index, Gr
 }
 
 static int prepare(struct volumes *v, const Grpc__Spec *spec, size_t index,
-		   const struct volume_source *source, enum volume_kind *ret, struct err *err)
+		   struct volume_source *source, struct err *err)
 {
 	Grpc__Mount *m = spec->mounts[index];
 	enum volume_kind kind = volume_classify(m, source, v->share->n_views > 0);
 	struct host_mount bind = {0};
 	int r;
 
-	*ret = kind;
+	source->kind = kind;
 	if (!path_is_clean(m->destination))
 		return err_setx(err, -EINVAL, "mount \"%s\": not an absolute, clean path",
 				m->destination);
@@ -341,23 +342,21 @@ static int prepare(struct volumes *v, const Grpc__Spec *spec, size_t index,
 
 int volumes_prepare(Grpc__Spec *spec, const char *container_id, struct share *share,
 		    struct host_mounts *mounts, Grpc__Storage ***storages, size_t *n_storages,
-		    enum volume_kind **ret_kinds, uint64_t deadline, struct err *err)
+		    struct volume_source **ret_sources, uint64_t deadline, struct err *err)
 {
 	struct volumes v = {.container_id = container_id,
 			    .share = share,
 			    .mounts = mounts,
 			    .storages = storages,
 			    .n_storages = n_storages};
-	_cleanup_(freep) struct volume_source *sources = NULL;
 	int r;
 
 	if (spec->n_mounts > HOST_MOUNT_MAX)
 		return err_setx(err, -E2BIG, "more than %d mounts", HOST_MOUNT_MAX);
-	r = survey(spec, deadline, &sources);
+	r = survey(spec, deadline, ret_sources);
 	if (r < 0)
 		return err_set(err, r, "look at the sources of the mounts");
-	*ret_kinds = xcalloc(spec->n_mounts + 1, sizeof(**ret_kinds));
 	for (size_t i = 0; r >= 0 && i < spec->n_mounts; i++)
-		r = prepare(&v, spec, i, &sources[i], &(*ret_kinds)[i], err);
+		r = prepare(&v, spec, i, &(*ret_sources)[i], err);
 	return r;
 }

@@ -26,6 +26,7 @@ enum volume_kind {
 
 /* What of the host's file system matters for that. */
 struct volume_source {
+	enum volume_kind kind; /* by volumes_prepare() */
 	bool exists;
 	mode_t mode;
 	uid_t uid;
@@ -48,12 +49,12 @@ unsigned long volume_bind_flags(const Grpc__Mount *mount, bool *ret_recursive_re
 /*
  * volumes_prepare: rewrite all mounts of `spec` (a copy of the spec), plan the host's in `mounts`,
  * and append the storages that the agent has to make to *storages. Looks at the host's files, in a
- * child, since one may lie on a dead server. *ret_kinds: what each mount is; the caller frees.
+ * child, since one may lie on a dead server. *ret_sources: what each mount is; the caller frees.
  * Those that are live or copied are left for live_volumes_prepare(), when there is a guest.
  */
 int volumes_prepare(Grpc__Spec *spec, const char *container_id, struct share *share,
 		    struct host_mounts *mounts, Grpc__Storage ***storages, size_t *n_storages,
-		    enum volume_kind **ret_kinds, uint64_t deadline, struct err *err);
+		    struct volume_source **ret_sources, uint64_t deadline, struct err *err);
 /* volume_share: show the source of mount number `index` to the guest: planned in `mounts`, and
  * rewritten. `bind` has the mapping of its ids (id_maps_of_mount()) and gets the rest; `source` is
  * what it was found to be. */

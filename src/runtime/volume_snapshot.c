@@ -27,17 +27,13 @@
 #define PART      (1U << 20) /* a frame holds 4 MiB */
 #define DEPTH_MAX 32
 
-/* What the child reports: the digests, or where it failed. */
+/* What the child reports: the digest, or where it failed. */
 struct report {
-	uint8_t digest[SHA256_SIZE], content[SHA256_SIZE];
-	struct host_file file;
+	uint8_t digest[SHA256_SIZE];
 	char where[PATH_MAX];
 };
 
-struct packer;
-
 struct job {
-	int (*take)(struct packer *p, const char *path);
 	const char *path, *name;
 	const struct ns_maps *idmap;
 	int out;
@@ -106,29 +102,19 @@ static int add(struct packer *p, const char *path, const struct stat *st, const 
 
 /* --- reading --- */
 
-#define OPEN_FLAGS (O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
-
-/* -EINVAL: it is no file. */
-static int open_file(int parent, const char *name, int flags, struct stat *ret)
-{
-	_cleanup_(closep) int fd = openat(parent, name, flags | OPEN_FLAGS);
-
-	*ret = (struct stat){0};
-	if (fd < 0 || fstat(fd, ret) < 0)
-		return -errno;
-	return S_ISREG(ret->st_mode) ? TAKE_FD(fd) : -EINVAL;
-}
-
 static int add_file(struct packer *p, int parent, const char *name, const char *path)
 {
+	_cleanup_(closep) int fd = openat(
+		parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	struct stat st;
-	_cleanup_(closep) int fd = open_file(parent, name, O_RDONLY | O_NOFOLLOW, &st);
 	uint64_t offset = 0;
 	ssize_t n;
 	int r;
 
-	if (fd < 0)
-		return fd;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
 	do {
 		n = fd_read_full(fd, p->buffer, PART);
 		r = n < 0 ? (int)n : add(p, path, &st, p->buffer, (size_t)n, offset);
@@ -198,7 +184,7 @@ static int add_folder(struct packer *p, int parent, const char *name, const char
 	struct stat st;
 	int r = open_folder(parent, name, &dir);
 
-	if (!dir)
+	if (r < 0)
 		return r;
 	if (fstat(dirfd(dir), &st) < 0)
 		return -errno;
@@ -234,7 +220,7 @@ static int add_volume(struct packer *p, DIR *dir, const char *current)
 	return r;
 }
 
-static int take_volume(struct packer *p, const char *path)
+static int take(struct packer *p, const char *path)
 {
 	char current[PATH_MAX] = "", now[PATH_MAX] = "";
 	_cleanup_(closedirp) DIR *dir = opendir(path);
@@ -255,31 +241,6 @@ static int take_volume(struct packer *p, const char *path)
 	return r == 0 ? flush(p, true) : r;
 }
 
-static int take_file(struct packer *p, const char *path)
-{
-	struct stat st, folder;
-	_cleanup_(closep) int fd = open_file(AT_FDCWD, path, O_RDONLY, &st);
-	struct sha256 content;
-	ssize_t n;
-	int r;
-
-	if (fd < 0)
-		return fd;
-	p->report->file = host_file_of(&st);
-	n = st.st_size > (off_t)SNAPSHOT_FILE_MAX ? -EFBIG : fd_read_full(fd, p->buffer, PART);
-	if (n < 0)
-		return (int)n;
-	sha256_init(&content);
-	sha256_add(&content, p->buffer, (size_t)n);
-	sha256_end(&content, p->report->content);
-	folder = st;
-	folder.st_mode = S_IFDIR | 0755;
-	r = add(p, "", &folder, NULL, 0, 0);
-	if (r == 0)
-		r = add(p, SNAPSHOT_FILE, &st, p->buffer, (size_t)n, 0);
-	return r == 0 ? flush(p, true) : r;
-}
-
 static int take_in_child(void *arg, void *reply)
 {
 	const struct job *job = arg;
@@ -293,7 +254,7 @@ static int take_in_child(void *arg, void *reply)
 	sha256_init(&p.digest);
 	r = host_mounts_enter_sources();
 	if (r == 0)
-		r = job->take(&p, job->path);
+		r = take(&p, job->path);
 	sha256_end(&p.digest, p.report->digest);
 	for (size_t i = 0; i < p.request.n_entries; i++)
 		grpc__live_volume_entry__free_unpacked(p.request.entries[i], NULL);
@@ -303,92 +264,29 @@ static int take_in_child(void *arg, void *reply)
 
 /* --- */
 
-static int run(struct job *job, struct report *report, uint64_t deadline, struct snapshot *ret)
-{
-	_cleanup_(closep) int fd = memfd_create("volume", MFD_CLOEXEC);
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	job->out = fd;
-	r = blocking_run(take_in_child, job, report, sizeof(*report), deadline);
-	if (r < 0)
-		return r;
-	if (lseek(fd, 0, SEEK_SET) < 0)
-		return -errno;
-	memcpy(ret->digest, report->digest, sizeof(ret->digest));
-	memcpy(ret->content, report->content, sizeof(ret->content));
-	ret->file = report->file;
-	ret->fd = TAKE_FD(fd);
-	return 0;
-}
-
 int snapshot_take(const char *path, const char *name, const struct ns_maps *idmap,
 		  uint64_t deadline, struct snapshot *ret, struct err *err)
 {
-	struct job job = {.take = take_volume, .path = path, .name = name, .idmap = idmap};
+	_cleanup_(closep) int fd = memfd_create("volume", MFD_CLOEXEC);
+	struct job job = {.path = path, .name = name, .idmap = idmap, .out = fd};
 	struct report report = {0};
-	int r = run(&job, &report, deadline, ret);
+	int r;
 
+	if (fd < 0)
+		return err_set(err, -errno, "memory for %s", path);
+	r = blocking_run(take_in_child, &job, &report, sizeof(report), deadline);
 	if (r == -EFBIG)
 		return err_setx(err, r,
 				"%s is too large to be copied into the guest: more than %u MiB or "
 				"%u files",
 				path, SNAPSHOT_BYTES_MAX >> 20, SNAPSHOT_ENTRIES_MAX);
-	return r < 0 ? err_set(err, r, "read %s/%s", path, report.where) : 0;
-}
-
-int snapshot_take_file(const char *path, const char *name, const struct ns_maps *idmap,
-		       uint64_t deadline, struct snapshot *ret, struct err *err)
-{
-	struct job job = {.take = take_file, .path = path, .name = name, .idmap = idmap};
-	struct report report = {0};
-	int r = run(&job, &report, deadline, ret);
-
-	if (r == -EFBIG)
-		return err_setx(err, r,
-				"%s has more than %u MiB, and shared_fs = \"none\" copies files to "
-				"the guest: too large",
-				path, SNAPSHOT_FILE_MAX >> 20);
-	return r < 0 ? err_set(err, r, "read %s", path) : 0;
-}
-
-/* --- the way back --- */
-
-struct put_back {
-	const char *path;
-	struct host_file file;
-	const void *data;
-	size_t n;
-};
-
-/* The path may lead elsewhere by now, for whoever can write its folder. */
-static int put_back_in_child(void *arg, _unused_ void *reply)
-{
-	const struct put_back *put = arg;
-	_cleanup_(closep) int fd = -1;
-	struct stat st;
-	int r = host_mounts_enter_sources();
-
 	if (r < 0)
-		return r;
-	fd = open_file(AT_FDCWD, put->path, O_WRONLY, &st);
-	if (fd < 0)
-		return fd;
-	if (!host_file_equal(host_file_of(&st), put->file))
-		return -ESTALE;
-	if (ftruncate(fd, 0) < 0)
-		return -errno;
-	return fd_write_all(fd, put->data, put->n);
-}
-
-int snapshot_put_back(const char *path, struct host_file file, const void *data, size_t n,
-		      uint64_t deadline, struct err *err)
-{
-	struct put_back put = {path, file, data, n};
-	int r = blocking_run(put_back_in_child, &put, NULL, 0, deadline);
-
-	return r < 0 ? err_set(err, r, "write %s", path) : 0;
+		return err_set(err, r, "read %s/%s", path, report.where);
+	if (lseek(fd, 0, SEEK_SET) < 0)
+		return err_set(err, -errno, "read what is in %s", path);
+	memcpy(ret->digest, report.digest, sizeof(ret->digest));
+	ret->fd = TAKE_FD(fd);
+	return 0;
 }
 
 int snapshot_next(struct snapshot *snapshot, Grpc__UpdateLiveVolumeRequest **ret, struct err *err)

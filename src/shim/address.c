@@ -57,12 +57,23 @@ int address_listen(const char *path, struct err *err)
 
 void address_remove_stale(const char *path)
 {
+	_cleanup_(closep) int fd = -1;
 	struct stat st;
 
 	if (!path_is_clean(path) || lstat(path, &st) < 0 || !S_ISSOCK(st.st_mode))
 		return;
-	if (!address_is_served(path))
+	/* Whatever else goes wrong is no sign that nobody serves it. */
+	fd = fd_unix_connect(path);
+	if (fd == -ECONNREFUSED)
 		(void)unlink(path);
+}
+
+static bool is_ours(const char *name)
+{
+	const char *digest = str_skip_prefix(name, NAME_PREFIX);
+
+	return digest && strlen(digest) == SHA256_HEX_SIZE - 1 &&
+	       strspn(digest, "0123456789abcdef") == SHA256_HEX_SIZE - 1;
 }
 
 static void list_ours(const char *dir, struct strv *ret)
@@ -73,7 +84,7 @@ static void list_ours(const char *dir, struct strv *ret)
 	if (!stream)
 		return;
 	while ((entry = readdir(stream)))
-		if (str_has_prefix(entry->d_name, NAME_PREFIX))
+		if (is_ours(entry->d_name))
 			strv_addf(ret, "%s/%s", dir, entry->d_name);
 }
 

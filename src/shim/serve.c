@@ -181,6 +181,20 @@ static void daemon_close(struct daemon *d)
 	loop_free(d->loop);
 }
 
+/* At our end, of which nobody shall have to wait for it. */
+static void sweep_behind(struct daemon *d)
+{
+	const struct serve *serve = d->serve;
+
+	daemon_close(d);
+	*d = (struct daemon){.serve = serve};
+	if (fork() != 0)
+		return;
+	alarm(SWEEP_USEC / USEC_PER_SEC);
+	sweep(serve);
+	_exit(0);
+}
+
 int serve_run(const struct serve *serve)
 {
 	_cleanup_(closep) int log_fd = open_log(serve->bundle);
@@ -208,7 +222,7 @@ int serve_run(const struct serve *serve)
 		log_debug("ended");
 	}
 	(void)unlink(serve->socket);
-	if (!d.has_swept)
-		sweep(serve);
+	if (r == 0 && !d.has_swept)
+		sweep_behind(&d);
 	return r;
 }

@@ -277,7 +277,9 @@ class Node:
                 kata.write_config(self.folder / name, image, **hypervisor)
                 continue
             self.report("a template of a virtual machine")
-            kata.make_template(kata.write_config(self.folder / name, image, {"factory": factory}, **hypervisor), self.build)
+            shared = {"shared_clones": "shared_fs" in hypervisor}
+            kata.make_template(kata.write_config(self.folder / name, image, {"factory": {**factory, **shared}}, **hypervisor),
+                               self.build)
 
     def _with_own_sysctls(self, command):
         """A kubelet sets some of the machine's sysctls: this one sees files of its own in their place, which have the

@@ -32,7 +32,7 @@ VARIANTS = (
     Variant("cold", {"enable_template": False}, "<= 1.3 x floor + runc", lambda floor, runc: 1.3 * floor + runc,
             at_once=(1, 2, 4)),
     Variant("clone", templates(), "<= runc + 450 ms", lambda floor, runc: runc + 450, pod_mb=150),
-    Variant("shared", templates(), "<= runc + 250 ms", lambda floor, runc: runc + 250,
+    Variant("shared", templates(shared_clones=True), "<= runc + 250 ms", lambda floor, runc: runc + 250,
             hypervisor={"shared_fs": "none"}, snapshotter="blockfile", pod_mb=40, beside=True),
     Variant("spare", templates(spares=1), "<= 2 x runc", lambda floor, runc: 2 * runc, at_once=(1,), ready=one_spare),
 )

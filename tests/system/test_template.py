@@ -30,9 +30,10 @@ BOOTS, RESTORED = False, True
 class Factory:
     """kata-runtime factory, with a configuration of its own."""
 
-    def __init__(self, config, folder, auto=False, debug=False, **hypervisor):
+    def __init__(self, config, folder, auto=False, debug=False, factory=None, **hypervisor):
         self.root = folder
-        self.config = config({"factory": {"enable_template": True, "template_path": str(folder), "auto_build_template": auto},
+        self.config = config({"factory": {"enable_template": True, "template_path": str(folder), "auto_build_template": auto,
+                                          **(factory or {})},
                               "runtime": {"enable_debug": debug}},
                              default_memory=256, **hypervisor)
 

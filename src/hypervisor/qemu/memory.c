@@ -6,18 +6,23 @@
 /*
  * Guest memory is a memfd: it can be shared with vhost-user devices, and it is gone with the
  * process, whatever ends it (design decision 11). QEMU makes it, unless the memory is to be saved
- * or was: then it is ours, and QEMU, which knows files by name only, opens it through /proc.
+ * or was: then it is ours, and QEMU, which knows files by name only, opens it through /proc. Where
+ * there are no such devices it is anonymous: of a memfd that is mapped privately each page that is
+ * written is there twice, since the kernel first fills the hole in the file.
  */
 
 void memory_backend(const struct vm *vm, const char *id, uint64_t mib, struct part *ret)
 {
 	const struct vm_config *c = &vm->config;
 
+	bool is_file = c->shared_memory || c->hugepages;
+
 	ret->kind = PART_OBJECT;
-	props_add(&ret->props, "qom-type", "memory-backend-memfd");
+	props_add(&ret->props, "qom-type", is_file ? "memory-backend-memfd" : "memory-backend-ram");
 	props_add(&ret->props, "id", id);
 	props_add_number(&ret->props, "size", mib << 20);
-	props_add_bool(&ret->props, "share", c->shared_memory);
+	if (is_file)
+		props_add_bool(&ret->props, "share", c->shared_memory);
 	if (c->hugepages)
 		props_add_bool(&ret->props, "hugetlb", true);
 	if (c->memory_prealloc)

@@ -159,9 +159,10 @@ static void test_variants(_unused_ void **state)
 {
 	vm.config.max_memory_mib = 2048;
 	contains("-m 2048M");
-	vm.config.hugepages = true;
 	vm.config.memory_prealloc = true;
 	vm.config.shared_memory = false;
+	contains("-object memory-backend-ram,id=dimm1,size=2147483648,prealloc=on");
+	vm.config.hugepages = true;
 	contains("-object memory-backend-memfd,id=dimm1,size=2147483648,share=off,hugetlb=on,"
 		 "prealloc=on");
 	lacks("-incoming");
