@@ -157,7 +157,13 @@ static bool same_link(int a, int b, const char *name)
 	return n > 0 && n == readlinkat(b, name, y, sizeof(y)) && memcmp(x, y, (size_t)n) == 0;
 }
 
-/* The file of a volume that has one is bound into containers by itself: it stays what it is. */
+/* A volume that has just one file, which is bound into containers by itself. */
+static bool is_single(int volume, const char *name)
+{
+	return streq(name, FILE_NAME) && faccessat(volume, DATA, F_OK, AT_SYMLINK_NOFOLLOW) < 0;
+}
+
+/* It stays the same file, whoever has it; room for all of it first. */
 static int overwrite(int staging, int volume, const char *name)
 {
 	_cleanup_(closep) int from = openat(staging, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -165,7 +171,8 @@ static int overwrite(int staging, int volume, const char *name)
 	struct stat st;
 	off_t at = 0;
 
-	if (from < 0 || to < 0 || fstat(from, &st) < 0)
+	if (from < 0 || to < 0 || fstat(from, &st) < 0 ||
+	    (st.st_size && fallocate(to, FALLOC_FL_KEEP_SIZE, 0, st.st_size) < 0))
 		return -errno;
 	while (at < st.st_size)
 		if (sendfile(to, from, &at, (size_t)(st.st_size - at)) <= 0)
@@ -190,8 +197,13 @@ static int place(int staging, int volume, const char *name)
 			return 0;
 		if (S_ISLNK(fresh.st_mode) && same_link(staging, volume, name))
 			return 0;
-		if (S_ISREG(fresh.st_mode) && S_ISREG(old.st_mode))
-			return overwrite(staging, volume, name);
+		if (S_ISREG(fresh.st_mode) && S_ISREG(old.st_mode) && is_single(volume, name)) {
+			int r = overwrite(staging, volume, name);
+
+			/* A program that runs cannot be written. */
+			if (r != -ETXTBSY)
+				return r;
+		}
 		if (S_ISDIR(fresh.st_mode) || S_ISDIR(old.st_mode))
 			flags = RENAME_EXCHANGE;
 	}

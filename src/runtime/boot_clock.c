@@ -44,6 +44,8 @@ static void follow(void *arg)
 	_cleanup_err_ struct err err = {0};
 	int r = 0;
 
+	while (s->state == SANDBOX_BOOTING)
+		co_cond_wait(&s->changed, USEC_NEVER);
 	while (r == 0 && s->clock_jumped && sandbox_usable(s, NULL) == 0) {
 		s->clock_jumped = false;
 		log_info("the host's clock was set, or it has slept: the guest's is set, too");

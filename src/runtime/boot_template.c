@@ -38,7 +38,7 @@ struct restore {
 	struct template template;
 	int memory_fd; /* the clone's, or that of all */
 	unsigned int n_inside;
-	bool shared, copied;
+	bool shared, copied, dropped;
 	int copy_result, result;
 	struct err err;
 };
@@ -120,6 +120,8 @@ static int copy_in_child(void *arg, _unused_ void *reply)
 /* From now on others find it, those that wait for it, too. */
 static void offer(struct restore *t)
 {
+	if (t->dropped)
+		return;
 	t->sandbox->disk.memory_fd = t->memory_fd;
 	sandbox_save(t->sandbox);
 	(void)flock(t->template.memory_fd, LOCK_UN);
@@ -282,6 +284,7 @@ void boot_drop_template(void *context)
 	s->memory_fd = fd_close(s->memory_fd);
 	if (!s->loop || !s->restore)
 		return;
+	s->restore->dropped = true;
 	if (s->restore->n_inside)
 		vm_stop(s->vm, NULL);
 	while (s->restore->n_inside && clock_now() < deadline)
@@ -307,8 +310,10 @@ int boot_await_restore(struct sandbox *s, struct err *err)
 	if (t->result == 0 && t->shared)
 		s->disk.memory_fd = s->memory_fd = TAKE_FD(t->memory_fd);
 	t->memory_fd = fd_close(t->memory_fd);
-	if (t->result < 0)
+	if (t->result < 0) {
+		s->disk.memory_fd = -1;
 		err_move(err, &t->err);
+	}
 	return t->result;
 }
 

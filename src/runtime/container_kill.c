@@ -40,7 +40,8 @@ static void presume_end(struct process *p)
 {
 	struct container *c = p->container;
 
-	if (p->state == PROCESS_STOPPED)
+	/* Or it has ended, and its files are on their way. */
+	if (p->state == PROCESS_STOPPED || p->known_at)
 		return;
 	log_warn("container %s: process \"%s\" has not ended %llu s after SIGKILL (does virtiofsd "
 		 "still answer?)",

@@ -21,22 +21,18 @@
 static int open_file(const char *path, int flags, struct copied_file *ret)
 {
 	_cleanup_(closep) int place = open(path, O_PATH | O_CLOEXEC);
-	struct statx st = {0};
+	struct stat st = {0};
 	char link[32];
-	int fd;
+	int fd, r;
 
-	if (place < 0 || statx(place, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &st) < 0)
+	if (place < 0 || fstat(place, &st) < 0)
 		return -errno;
-	if (!S_ISREG(st.stx_mode))
+	if (!S_ISREG(st.st_mode))
 		return -EINVAL;
-	*ret = (struct copied_file){
-		.file = {makedev(st.stx_dev_major, st.stx_dev_minor), st.stx_ino},
-		.born_sec = st.stx_btime.tv_sec,
-		.born_nsec = st.stx_btime.tv_nsec,
-		.mode = st.stx_mode,
-		.uid = st.stx_uid,
-		.gid = st.stx_gid,
-	};
+	*ret = (struct copied_file){.mode = st.st_mode, .uid = st.st_uid, .gid = st.st_gid};
+	r = file_identify(place, &ret->identity);
+	if (r < 0)
+		return r;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", place);
 	fd = open(link, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	return fd < 0 ? -errno : fd;
@@ -108,7 +104,7 @@ static int write_in_child(void *arg, _unused_ void *reply)
 	fd = open_file(w->path, O_RDWR, &now);
 	if (fd < 0)
 		return fd;
-	if (!copied_file_same(&now, w->was))
+	if (!file_identity_equal(&now.identity, &w->was->identity))
 		return -ESTALE;
 	r = read_all(fd, there, &n, now.content);
 	if (r == -EFBIG ||
@@ -128,10 +124,23 @@ void copied_file_digest(const void *data, size_t n, uint8_t ret[SHA256_SIZE])
 	sha256_end(&sum, ret);
 }
 
-bool copied_file_same(const struct copied_file *a, const struct copied_file *b)
+int file_identify(int fd, struct file_identity *ret)
 {
-	return host_file_equal(a->file, b->file) && a->born_sec == b->born_sec &&
-	       a->born_nsec == b->born_nsec;
+	struct statx st = {0};
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &st) < 0)
+		return -errno;
+	*ret = (struct file_identity){
+		.file = {makedev(st.stx_dev_major, st.stx_dev_minor), st.stx_ino},
+	};
+	if (st.stx_mask & STATX_BTIME)
+		ret->born = st.stx_btime.tv_sec * 1000000000LL + st.stx_btime.tv_nsec;
+	return 0;
+}
+
+bool file_identity_equal(const struct file_identity *a, const struct file_identity *b)
+{
+	return host_file_equal(a->file, b->file) && a->born == b->born;
 }
 
 int copied_file_read(const char *path, uint64_t deadline, struct copied_file *ret,

@@ -17,10 +17,14 @@
 /* As in ReadCopiedFile of agent.proto. */
 #define COPIED_FILE_MAX (1U << 20)
 
-struct copied_file {
+/* Which file it is: numbers of files are used again, the time at which it was made is not. */
+struct file_identity {
 	struct host_file file;
-	int64_t born_sec; /* when the file was made, where its file system knows that: numbers of */
-	uint32_t born_nsec; /* files are used again */
+	int64_t born; /* CLOCK_REALTIME ns; 0: its file system does not know */
+};
+
+struct copied_file {
+	struct file_identity identity;
 	mode_t mode;
 	uid_t uid;
 	gid_t gid;
@@ -38,5 +42,7 @@ int copied_file_write(const char *path, const struct copied_file *was, const voi
 		      uint64_t deadline, struct err *err);
 /* copied_file_digest: of what is in a file. */
 void copied_file_digest(const void *data, size_t n, uint8_t ret[SHA256_SIZE]);
-/* copied_file_same: is it one and the same file, whatever is in it? */
-bool copied_file_same(const struct copied_file *a, const struct copied_file *b);
+/* file_identify: of a descriptor, which need not be open for reading (O_PATH). Blocks.
+ * file_identity_equal: one and the same file, whatever is in it. */
+int file_identify(int fd, struct file_identity *ret);
+bool file_identity_equal(const struct file_identity *a, const struct file_identity *b);

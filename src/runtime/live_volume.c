@@ -55,10 +55,10 @@ struct live_volume {
 	bool updating;       /* keep_up() runs */
 	struct co_lock lock; /* of what is in the guest */
 	bool in_guest;
-	uint8_t digest[SHA256_SIZE]; /* of that */
-	struct host_file file;       /* a file: which … */
-	struct copied_file copied;   /* … and what both sides had last */
-	bool sent;                   /* … it is in the guest, be it as it was once */
+	uint8_t digest[SHA256_SIZE];   /* of that */
+	struct file_identity identity; /* a file: which … */
+	struct copied_file copied;     /* … and what both sides had last */
+	bool sent;                     /* … it is in the guest, be it as it was once */
 };
 
 static void unref(struct live_volume *v)
@@ -140,6 +140,38 @@ static int send_content(struct live_volume *v, const struct copied_file *file, u
 	return agent_update_live_volume(v->sandbox->agent, &request, deadline, err);
 }
 
+static int read_in_guest(struct live_volume *v, uint64_t deadline,
+			 Grpc__ReadCopiedFileResponse **ret, uint8_t digest[SHA256_SIZE],
+			 struct err *err)
+{
+	Grpc__ReadCopiedFileRequest request = GRPC__READ_COPIED_FILE_REQUEST__INIT;
+	int r = sandbox_usable(v->sandbox, err);
+
+	if (r < 0)
+		return r;
+	request.name = v->name;
+	r = agent_read_copied_file(v->sandbox->agent, &request, deadline, ret, err);
+	if (r < 0)
+		return r;
+	copied_file_digest((*ret)->data.data, (*ret)->data.len, digest);
+	if ((*ret)->data.len <= COPIED_FILE_MAX)
+		return 0;
+	protobuf_c_message_free_unpacked(&TAKE_PTR(*ret)->base, NULL);
+	(void)err_setx(err, -EFBIG, "the agent's answer is too large");
+	return -EFBIG;
+}
+
+static bool is_changed_in_guest(struct live_volume *v, uint64_t deadline)
+{
+	Grpc__ReadCopiedFileResponse *answer = NULL;
+	uint8_t digest[SHA256_SIZE];
+
+	if (read_in_guest(v, deadline, &answer, digest, NULL) < 0)
+		return true;
+	protobuf_c_message_free_unpacked(&answer->base, NULL);
+	return memcmp(digest, v->copied.content, sizeof(digest)) != 0;
+}
+
 static int send_file(struct live_volume *v, uint64_t deadline, struct err *err)
 {
 	_cleanup_(freep) uint8_t *data = NULL;
@@ -149,11 +181,15 @@ static int send_file(struct live_volume *v, uint64_t deadline, struct err *err)
 
 	if (r < 0)
 		return r;
-	if (!host_file_equal(file.file, v->file) ||
-	    (v->sent && !copied_file_same(&file, &v->copied)))
+	if (!file_identity_equal(&file.identity, &v->identity))
 		return err_setx(err, -ESTALE, "%s was replaced while it was looked at", v->path);
 	if (v->sent && !memcmp(file.content, v->copied.content, sizeof(file.content)))
 		return 0;
+	if (v->sent && v->writable && is_changed_in_guest(v, deadline)) {
+		log_warn("%s was changed here and by containers: they keep what they have",
+			 v->path);
+		return 0;
+	}
 	r = send_content(v, &file, data, n, deadline, err);
 	if (r < 0)
 		return r;
@@ -194,7 +230,9 @@ static int update(struct live_volume *v, uint64_t deadline, struct err *err)
 	while (v->dirty) {
 		v->dirty = false;
 		r = send_changed(v, deadline, err);
-		if (r < 0 && !v->single)
+		if (r < 0 && v->single)
+			v->dirty = true; /* for whoever waits, not for ever */
+		else if (r < 0)
 			mark_dirty(v);
 		/* Changed while it was read. */
 		if (r != -EAGAIN || clock_now() >= deadline)
@@ -252,7 +290,8 @@ static bool is_of(const struct live_volume *v, const char *path, const struct vo
 {
 	if (v->single != (source->kind == VOLUME_COPIED))
 		return false;
-	return v->single ? host_file_equal(v->file, source->file) : streq(v->path, path);
+	return v->single ? file_identity_equal(&v->identity, &source->identity)
+			 : streq(v->path, path);
 }
 
 static struct live_volume *get(struct sandbox *s, const char *path,
@@ -271,7 +310,7 @@ static struct live_volume *get(struct sandbox *s, const char *path,
 	sandbox_ref(s);
 	v->path = xstrdup(path);
 	v->single = source->kind == VOLUME_COPIED;
-	v->file = source->file;
+	v->identity = source->identity;
 	v->idmap = ns_maps_copy(idmap);
 	/* The number alone makes it unique, the rest is for people. */
 	snprintf(part, sizeof(part), "%s", path_name(path));
@@ -326,6 +365,16 @@ static void put(struct live_volume *v)
 		unref(v);
 }
 
+/* By the path of this very mount: another one may lead elsewhere by now. */
+static void look_again(struct live_volume *v, const char *path)
+{
+	co_lock(&v->lock);
+	free(v->path);
+	v->path = xstrdup(path);
+	v->dirty = true;
+	co_unlock(&v->lock);
+}
+
 static int use(struct container *c, Grpc__Mount *m, const struct volume_source *source,
 	       const struct ns_maps *idmap, uint64_t deadline, struct err *err)
 {
@@ -336,7 +385,8 @@ static int use(struct container *c, Grpc__Mount *m, const struct volume_source *
 	v->n_users++;
 	c->live = xreallocarray(c->live, c->n_live + 1, sizeof(struct live_volume *));
 	c->live[c->n_live++] = v;
-	v->dirty |= v->single;
+	if (v->single)
+		look_again(v, m->source);
 	v->writable |= !(volume_bind_flags(m, &recursive_read_only) & MS_RDONLY);
 	r = update(v, deadline, err);
 	if (r >= 0) {
@@ -389,36 +439,20 @@ void live_volumes_release(struct container *c)
 
 /* --- the way back --- */
 
-static int put_back(struct live_volume *v, const ProtobufCBinaryData *data, uint64_t deadline,
-		    struct err *err)
-{
-	uint8_t content[SHA256_SIZE];
-	int r;
-
-	if (data->len > COPIED_FILE_MAX)
-		return err_setx(err, -EFBIG, "the agent's answer is too large");
-	copied_file_digest(data->data, data->len, content);
-	if (memcmp(content, v->copied.content, sizeof(content)) == 0)
-		return 0;
-	r = copied_file_write(v->path, &v->copied, data->data, data->len, deadline, err);
-	if (r == 0)
-		memcpy(v->copied.content, content, sizeof(content));
-	return r;
-}
-
 static int bring_back(struct live_volume *v, uint64_t deadline, struct err *err)
 {
-	Grpc__ReadCopiedFileRequest request = GRPC__READ_COPIED_FILE_REQUEST__INIT;
 	Grpc__ReadCopiedFileResponse *answer = NULL;
-	int r = sandbox_usable(v->sandbox, err);
+	uint8_t digest[SHA256_SIZE];
+	int r = read_in_guest(v, deadline, &answer, digest, err);
 
 	if (r < 0)
 		return r;
-	request.name = v->name;
-	r = agent_read_copied_file(v->sandbox->agent, &request, deadline, &answer, err);
-	if (r < 0)
-		return r;
-	r = put_back(v, &answer->data, deadline, err);
+	if (memcmp(digest, v->copied.content, sizeof(digest)) != 0) {
+		r = copied_file_write(v->path, &v->copied, answer->data.data, answer->data.len,
+				      deadline, err);
+		if (r == 0)
+			memcpy(v->copied.content, digest, sizeof(digest));
+	}
 	protobuf_c_message_free_unpacked(&answer->base, NULL);
 	return r;
 }

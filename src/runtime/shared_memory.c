@@ -26,17 +26,19 @@
 static bool is_it(int fd, const char *digest, uint64_t size)
 {
 	char path[32], name[256], wanted[256];
+	int seals = fcntl(fd, F_GET_SEALS);
 	struct stat st;
 	ssize_t n;
 
+	if (seals < 0 || (seals & SEALS) != SEALS)
+		return false;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	snprintf(wanted, sizeof(wanted), "/memfd:" NAME_PREFIX "%s (deleted)", digest);
 	n = readlink(path, name, sizeof(name) - 1);
 	if (n < 0)
 		return false;
 	name[n] = '\0';
-	return streq(name, wanted) && fstat(fd, &st) == 0 && (uint64_t)st.st_size == size &&
-	       (fcntl(fd, F_GET_SEALS) & SEALS) == SEALS;
+	return streq(name, wanted) && fstat(fd, &st) == 0 && (uint64_t)st.st_size == size;
 }
 
 static int take_from(const struct persist *p, const char *digest, uint64_t size)

@@ -204,9 +204,12 @@ static int try_network(struct sandbox *s, struct err *err)
 	s->netns = xasprintf("/proc/self/fd/%d", netns);
 	persist_set(&s->disk.netns, s->netns);
 	s->deadline = clock_after(NETWORK_TIMEOUT);
-	r = boot_open_network(s, err);
-	if (r == 0)
-		r = boot_attach_network(s, err);
+	if (boot_open_network(s, &why) < 0) {
+		log_warn("template: its network is not tried: %s", err_text(&why));
+		boot_close_network(s);
+		return 0;
+	}
+	r = boot_attach_network(s, err);
 	if (r == 0)
 		r = boot_tell_network(s, err);
 	boot_close_network(s);

@@ -414,10 +414,16 @@ LIVE_BODY(file_of_two)
 	mount_.source = (char *)"/run/other-name";
 	create_on_disk("c2");
 	assert_int_equal(n_updates(), 1);
+	/* Changed on both sides: everybody keeps what he has. */
 	fd = open(MESSAGE, O_WRONLY | O_CLOEXEC);
 	assert_int_equal(write(fd, "news", 4), 4);
 	close(fd);
 	create_on_disk("c3");
+	assert_int_equal(n_updates(), 1);
+	assert_string_equal(in_guest("0-message"), "= file=it is over");
+	/* Changed here alone. */
+	fake_agent_set_volume(fake_vm_agent(), "0-message", "= file=");
+	create_on_disk("c4");
 	assert_int_equal(n_updates(), 2);
 	assert_string_equal(in_guest("0-message"), "= file=news");
 	assert_string_equal(in_guest("1-other-name"), "");

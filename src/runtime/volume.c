@@ -2,11 +2,13 @@
 #include "runtime/volume.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 
+#include "base/fd.h"
 #include "base/path.h"
 #include "runtime/blocking.h"
 #include "runtime/id_maps.h"
@@ -139,6 +141,14 @@ static bool is_atomic(const char *folder)
 	return lstat(data, &st) == 0 && S_ISLNK(st.st_mode);
 }
 
+static void identify(const char *path, struct file_identity *ret)
+{
+	_cleanup_(closep) int fd = open(path, O_PATH | O_CLOEXEC);
+
+	if (fd >= 0)
+		(void)file_identify(fd, ret);
+}
+
 static int survey_in_child(void *arg, void *reply)
 {
 	const Grpc__Spec *spec = ((struct survey *)arg)->spec;
@@ -158,6 +168,8 @@ static int survey_in_child(void *arg, void *reply)
 		sources[i].mode = st.st_mode;
 		sources[i].atomic = volume_is_live(m) && is_atomic(m->source);
 		sources[i].file = host_file_of(&st);
+		if (S_ISREG(st.st_mode))
+			identify(m->source, &sources[i].identity);
 		sources[i].uid = st.st_uid;
 		sources[i].gid = st.st_gid;
 		if (statfs(m->source, &fs) < 0)

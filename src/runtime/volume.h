@@ -8,6 +8,7 @@
 
 #include "agent.pb-c.h"
 #include "base/err.h"
+#include "runtime/copied_file.h"
 #include "runtime/share.h"
 
 #define VOLUME_GUEST_SHM       "/run/kata-containers/sandbox/shm"
@@ -32,6 +33,7 @@ struct volume_source {
 	uid_t uid;
 	gid_t gid;
 	struct host_file file;
+	struct file_identity identity; /* of a file */
 	bool on_tmpfs, on_hugetlbfs;
 	uint64_t tmpfs_size; /* bytes */
 	bool atomic;         /* kubelet's AtomicWriter has written it */
