@@ -15,16 +15,18 @@
 #include "base/str.h"
 
 #define DEFAULT_DIR "/run/containerd/s"
-#define NAME_PREFIX "kata-" /* the folder is not ours alone */
 #define BOUND_MAX   (64U << 20)
+/* The folder has the sockets of other runtimes, too, of the same kind of name: containerd's own
+ * tools look for it. The bit says whose it is; others have 0600. */
+#define MODE 0700
 
 char *address_path(const char *dir, const char *containerd, const char *namespace, const char *id)
 {
 	_cleanup_(freep) char *key = xasprintf("%s/%s/%s", containerd, namespace, id);
-	char name[sizeof(NAME_PREFIX) - 1 + SHA256_HEX_SIZE] = NAME_PREFIX;
+	char digest[SHA256_HEX_SIZE];
 
-	sha256_hex(key, strlen(key), name + strlen(NAME_PREFIX));
-	return path_join(str_empty(dir) ? DEFAULT_DIR : dir, name);
+	sha256_hex(key, strlen(key), digest);
+	return path_join(str_empty(dir) ? DEFAULT_DIR : dir, digest);
 }
 
 bool address_is_served(const char *path)
@@ -45,12 +47,12 @@ int address_listen(const char *path, struct err *err)
 	r = fs_mkdir_all(dir, 0700);
 	if (r < 0)
 		return err_set(err, r, "make %s", dir);
-	fd = fd_unix_listen(path, 0600);
+	fd = fd_unix_listen(path, MODE);
 	if (fd == -EADDRINUSE) {
 		if (address_is_served(path))
 			return err_set(err, -EADDRINUSE, "listen on %s", path);
 		(void)unlink(path);
-		fd = fd_unix_listen(path, 0600);
+		fd = fd_unix_listen(path, MODE);
 	}
 	return fd < 0 ? err_set(err, fd, "listen on %s", path) : fd;
 }
@@ -68,12 +70,14 @@ void address_remove_stale(const char *path)
 		(void)unlink(path);
 }
 
-static bool is_ours(const char *name)
+static bool is_ours(const char *path)
 {
-	const char *digest = str_skip_prefix(name, NAME_PREFIX);
+	const char *digest = path_name(path);
+	struct stat st;
 
-	return digest && strlen(digest) == SHA256_HEX_SIZE - 1 &&
-	       strspn(digest, "0123456789abcdef") == SHA256_HEX_SIZE - 1;
+	return strlen(digest) == SHA256_HEX_SIZE - 1 &&
+	       strspn(digest, "0123456789abcdef") == SHA256_HEX_SIZE - 1 && lstat(path, &st) == 0 &&
+	       S_ISSOCK(st.st_mode) && (st.st_mode & 07777) == MODE;
 }
 
 static void list_ours(const char *dir, struct strv *ret)
@@ -83,9 +87,12 @@ static void list_ours(const char *dir, struct strv *ret)
 
 	if (!stream)
 		return;
-	while ((entry = readdir(stream)))
-		if (is_ours(entry->d_name))
-			strv_addf(ret, "%s/%s", dir, entry->d_name);
+	while ((entry = readdir(stream))) {
+		_cleanup_(freep) char *path = path_join(dir, entry->d_name);
+
+		if (is_ours(path))
+			strv_add(ret, path);
+	}
 }
 
 void address_sweep(const char *dir)

@@ -9,7 +9,7 @@
 
 /*
  * address_path: the socket of a sandbox: a name of fixed length below `dir` ("": containerd's
- * /run/containerd/s), "kata-" and the digest of containerd's address, the namespace and the
+ * /run/containerd/s), the digest of containerd's address, the namespace and the
  * sandbox's id, so that several containerds and namespaces do not meet. The caller frees.
  */
 char *address_path(const char *dir, const char *containerd, const char *namespace, const char *id);
@@ -23,6 +23,6 @@ bool address_is_served(const char *path);
 /* address_remove_stale: the socket at `path` that its shim could not remove. The path may come from
  * a file: what is not a socket, or is one that somebody still serves, stays. */
 void address_remove_stale(const char *path);
-/* address_sweep: the same for every socket below `dir` that is named as ours are: a shim may be
- * killed before anything on disk says that it was there. It blocks: not for the loop. */
+/* address_sweep: the same for every socket below `dir` that was made by address_listen(): a shim
+ * may be killed before anything on disk says that it was there. It blocks: not for the loop. */
 void address_sweep(const char *dir);
