@@ -101,13 +101,25 @@ void sha256_format(const uint8_t digest[SHA256_SIZE], char ret[SHA256_HEX_SIZE])
 		snprintf(ret + 2 * i, 3, "%02x", digest[i]);
 }
 
-void sha256_hex(const void *p, size_t n, char ret[SHA256_HEX_SIZE])
+void sha256_of(const void *p, size_t n, uint8_t ret[SHA256_SIZE])
 {
-	uint8_t digest[SHA256_SIZE];
 	struct sha256 s;
 
 	sha256_init(&s);
 	sha256_add(&s, p, n);
-	sha256_end(&s, digest);
+	sha256_end(&s, ret);
+}
+
+void sha256_hex(const void *p, size_t n, char ret[SHA256_HEX_SIZE])
+{
+	uint8_t digest[SHA256_SIZE];
+
+	sha256_of(p, n, digest);
 	sha256_format(digest, ret);
+}
+
+bool sha256_is_hex(const char *text)
+{
+	return strlen(text) == SHA256_HEX_SIZE - 1 &&
+	       strspn(text, "0123456789abcdef") == SHA256_HEX_SIZE - 1;
 }

@@ -31,6 +31,21 @@ static void test_known(_unused_ void **state)
 			    "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
+static void test_is_hex(_unused_ void **state)
+{
+	char hex[SHA256_HEX_SIZE];
+
+	sha256_hex("x", 1, hex);
+	assert_true(sha256_is_hex(hex));
+	hex[63] = 'g';
+	assert_false(sha256_is_hex(hex));
+	hex[63] = 'A';
+	assert_false(sha256_is_hex(hex));
+	hex[63] = '\0';
+	assert_false(sha256_is_hex(hex));
+	assert_false(sha256_is_hex(""));
+}
+
 /* However the bytes arrive, the digest is the same: every length around the block's edge. */
 static void test_pieces(_unused_ void **state)
 {
@@ -40,9 +55,7 @@ static void test_pieces(_unused_ void **state)
 	for (size_t i = 0; i < sizeof(data); i++)
 		data[i] = (uint8_t)(i * 7);
 	for (size_t n = 0; n <= sizeof(data); n++) {
-		sha256_init(&s);
-		sha256_add(&s, data, n);
-		sha256_end(&s, whole);
+		sha256_of(data, n, whole);
 		sha256_init(&s);
 		for (size_t i = 0; i < n; i++)
 			sha256_add(&s, data + i, 1);
@@ -55,6 +68,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_known),
+		cmocka_unit_test(test_is_hex),
 		cmocka_unit_test(test_pieces),
 	};
 

@@ -38,7 +38,7 @@ struct restore {
 	struct template template;
 	int memory_fd; /* the clone's, or that of all */
 	unsigned int n_inside;
-	bool shared, copied, dropped;
+	bool shared, copied;
 	int copy_result, result;
 	struct err err;
 };
@@ -120,8 +120,6 @@ static int copy_in_child(void *arg, _unused_ void *reply)
 /* From now on others find it, those that wait for it, too. */
 static void offer(struct restore *t)
 {
-	if (t->dropped)
-		return;
 	t->sandbox->disk.memory_fd = t->memory_fd;
 	sandbox_save(t->sandbox);
 	(void)flock(t->template.memory_fd, LOCK_UN);
@@ -220,10 +218,10 @@ static int find_shared(const struct restore *t)
 /* The memory that the clone begins with; t->copied: it is complete. */
 static int get_memory(struct restore *t, struct err *err)
 {
-	const struct config *config = t->sandbox->config;
+	const struct sandbox *s = t->sandbox;
 	uint64_t size = t->template.memory_size;
 
-	t->shared = config->factory.shared_clones && streq(config->hypervisor.shared_fs, "none");
+	t->shared = s->config->factory.shared_clones && !s->share.n_views;
 	if (t->shared)
 		t->memory_fd = find_shared(t);
 	t->copied = t->memory_fd >= 0;
@@ -275,16 +273,10 @@ int boot_find_template(void *context, struct err *err)
 }
 
 /* Until both have left: the VM that they use is about to go. */
-void boot_drop_template(void *context)
+static void give_up(struct sandbox *s)
 {
-	struct sandbox *s = context;
 	uint64_t deadline = clock_after(DROP_USEC);
 
-	s->disk.memory_fd = -1;
-	s->memory_fd = fd_close(s->memory_fd);
-	if (!s->loop || !s->restore)
-		return;
-	s->restore->dropped = true;
 	if (s->restore->n_inside)
 		vm_stop(s->vm, NULL);
 	while (s->restore->n_inside && clock_now() < deadline)
@@ -294,6 +286,16 @@ void boot_drop_template(void *context)
 	else
 		restore_free(s->restore);
 	s->restore = NULL;
+}
+
+void boot_drop_template(void *context)
+{
+	struct sandbox *s = context;
+
+	if (s->loop && s->restore)
+		give_up(s);
+	s->disk.memory_fd = -1;
+	s->memory_fd = fd_close(s->memory_fd);
 }
 
 int boot_await_restore(struct sandbox *s, struct err *err)
@@ -310,10 +312,8 @@ int boot_await_restore(struct sandbox *s, struct err *err)
 	if (t->result == 0 && t->shared)
 		s->disk.memory_fd = s->memory_fd = TAKE_FD(t->memory_fd);
 	t->memory_fd = fd_close(t->memory_fd);
-	if (t->result < 0) {
-		s->disk.memory_fd = -1;
+	if (t->result < 0)
 		err_move(err, &t->err);
-	}
 	return t->result;
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -30,7 +31,7 @@ static int open_file(const char *path, int flags, struct copied_file *ret)
 	if (!S_ISREG(st.st_mode))
 		return -EINVAL;
 	*ret = (struct copied_file){.mode = st.st_mode, .uid = st.st_uid, .gid = st.st_gid};
-	r = file_identify(place, &ret->identity);
+	r = file_identify(place, "", &ret->identity);
 	if (r < 0)
 		return r;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", place);
@@ -48,26 +49,36 @@ static int read_all(int fd, uint8_t *data, size_t *ret_n, uint8_t digest[SHA256_
 	if (n > (ssize_t)COPIED_FILE_MAX)
 		return -EFBIG;
 	*ret_n = (size_t)n;
-	copied_file_digest(data, (size_t)n, digest);
+	sha256_of(data, (size_t)n, digest);
 	return 0;
 }
+
+/* What is in it goes to a memfd: most files are small, and a reply is copied as a whole. */
+struct reading {
+	const char *path;
+	int out;
+};
 
 struct report {
 	struct copied_file file;
 	size_t n;
-	uint8_t data[COPIED_FILE_MAX + 1];
 };
 
 static int read_in_child(void *arg, void *reply)
 {
+	const struct reading *reading = arg;
 	struct report *report = reply;
+	_cleanup_(freep) uint8_t *data = xmalloc(COPIED_FILE_MAX + 1);
 	_cleanup_(closep) int fd = -1;
 	int r = host_mounts_enter_sources();
 
 	if (r < 0)
 		return r;
-	fd = open_file(arg, O_RDONLY, &report->file);
-	return fd < 0 ? fd : read_all(fd, report->data, &report->n, report->file.content);
+	fd = open_file(reading->path, O_RDONLY, &report->file);
+	if (fd < 0)
+		return fd;
+	r = read_all(fd, data, &report->n, report->file.content);
+	return r < 0 ? r : fd_write_all(reading->out, data, report->n);
 }
 
 struct writing {
@@ -115,20 +126,11 @@ static int write_in_child(void *arg, _unused_ void *reply)
 
 /* --- */
 
-void copied_file_digest(const void *data, size_t n, uint8_t ret[SHA256_SIZE])
-{
-	struct sha256 sum;
-
-	sha256_init(&sum);
-	sha256_add(&sum, data, n);
-	sha256_end(&sum, ret);
-}
-
-int file_identify(int fd, struct file_identity *ret)
+int file_identify(int dirfd, const char *path, struct file_identity *ret)
 {
 	struct statx st = {0};
 
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &st) < 0)
+	if (statx(dirfd, path, AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &st) < 0)
 		return -errno;
 	*ret = (struct file_identity){
 		.file = {makedev(st.stx_dev_major, st.stx_dev_minor), st.stx_ino},
@@ -146,9 +148,15 @@ bool file_identity_equal(const struct file_identity *a, const struct file_identi
 int copied_file_read(const char *path, uint64_t deadline, struct copied_file *ret,
 		     uint8_t **ret_data, size_t *ret_n, struct err *err)
 {
-	_cleanup_(freep) struct report *report = xmalloc(sizeof(*report));
-	int r = blocking_run(read_in_child, (void *)path, report, sizeof(*report), deadline);
+	_cleanup_(closep) int out = memfd_create("file", MFD_CLOEXEC);
+	_cleanup_(freep) uint8_t *data = NULL;
+	struct reading reading = {path, out};
+	struct report report = {0};
+	int r;
 
+	if (out < 0)
+		return err_set(err, -errno, "memory for %s", path);
+	r = blocking_run(read_in_child, &reading, &report, sizeof(report), deadline);
 	if (r == -EFBIG)
 		return err_setx(err, r,
 				"%s has more than %u MiB, and shared_fs = \"none\" copies files to "
@@ -156,9 +164,12 @@ int copied_file_read(const char *path, uint64_t deadline, struct copied_file *re
 				path, COPIED_FILE_MAX >> 20);
 	if (r < 0)
 		return err_set(err, r, "read %s", path);
-	*ret = report->file;
-	*ret_n = report->n;
-	*ret_data = xmemdup(report->data, report->n + 1);
+	data = xmalloc(report.n + 1);
+	if (pread(out, data, report.n, 0) != (ssize_t)report.n)
+		return err_setx(err, -EIO, "read back what is in %s", path);
+	*ret = report.file;
+	*ret_n = report.n;
+	*ret_data = TAKE_PTR(data);
 	return 0;
 }
 

@@ -40,9 +40,7 @@ int copied_file_read(const char *path, uint64_t deadline, struct copied_file *re
  * lost. */
 int copied_file_write(const char *path, const struct copied_file *was, const void *data, size_t n,
 		      uint64_t deadline, struct err *err);
-/* copied_file_digest: of what is in a file. */
-void copied_file_digest(const void *data, size_t n, uint8_t ret[SHA256_SIZE]);
-/* file_identify: of a descriptor, which need not be open for reading (O_PATH). Blocks.
+/* file_identify: what the path leads to; "": what dirfd is, which may be O_PATH. Blocks.
  * file_identity_equal: one and the same file, whatever is in it. */
-int file_identify(int fd, struct file_identity *ret);
+int file_identify(int dirfd, const char *path, struct file_identity *ret);
 bool file_identity_equal(const struct file_identity *a, const struct file_identity *b);

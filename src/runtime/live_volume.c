@@ -51,14 +51,13 @@ struct live_volume {
 	unsigned int n_users; /* containers */
 	unsigned int n_refs;  /* who looks at it: the users together, coroutines */
 	struct volume_watch watch;
-	bool dirty;          /* may differ from what is in the guest */
-	bool updating;       /* keep_up() runs */
-	struct co_lock lock; /* of what is in the guest */
-	bool in_guest;
+	bool dirty;                    /* may differ from what is in the guest */
+	bool updating;                 /* keep_up() runs */
+	struct co_lock lock;           /* of what is in the guest */
+	bool in_guest;                 /* of a file: be it as it was once */
 	uint8_t digest[SHA256_SIZE];   /* of that */
 	struct file_identity identity; /* a file: which … */
 	struct copied_file copied;     /* … and what both sides had last */
-	bool sent;                     /* … it is in the guest, be it as it was once */
 };
 
 static void unref(struct live_volume *v)
@@ -153,7 +152,7 @@ static int read_in_guest(struct live_volume *v, uint64_t deadline,
 	r = agent_read_copied_file(v->sandbox->agent, &request, deadline, ret, err);
 	if (r < 0)
 		return r;
-	copied_file_digest((*ret)->data.data, (*ret)->data.len, digest);
+	sha256_of((*ret)->data.data, (*ret)->data.len, digest);
 	if ((*ret)->data.len <= COPIED_FILE_MAX)
 		return 0;
 	protobuf_c_message_free_unpacked(&TAKE_PTR(*ret)->base, NULL);
@@ -183,9 +182,9 @@ static int send_file(struct live_volume *v, uint64_t deadline, struct err *err)
 		return r;
 	if (!file_identity_equal(&file.identity, &v->identity))
 		return err_setx(err, -ESTALE, "%s was replaced while it was looked at", v->path);
-	if (v->sent && !memcmp(file.content, v->copied.content, sizeof(file.content)))
+	if (v->in_guest && !memcmp(file.content, v->copied.content, sizeof(file.content)))
 		return 0;
-	if (v->sent && v->writable && is_changed_in_guest(v, deadline)) {
+	if (v->in_guest && v->writable && is_changed_in_guest(v, deadline)) {
 		log_warn("%s was changed here and by containers: they keep what they have",
 			 v->path);
 		return 0;
@@ -193,7 +192,7 @@ static int send_file(struct live_volume *v, uint64_t deadline, struct err *err)
 	r = send_content(v, &file, data, n, deadline, err);
 	if (r < 0)
 		return r;
-	v->sent = v->in_guest = true;
+	v->in_guest = true;
 	v->copied = file;
 	return 0;
 }
@@ -480,7 +479,7 @@ void live_volumes_bring_back(struct container *c)
 		struct live_volume *v = c->live[i];
 		_cleanup_err_ struct err err = {0};
 
-		if (!v->writable || !v->sent)
+		if (!v->writable || !v->in_guest)
 			continue;
 		v->n_refs++;
 		if (bring_back_locked(v, deadline, &err) < 0)

@@ -136,12 +136,6 @@ int template_open(const char *root, const char *key, struct template *ret, struc
 	return r;
 }
 
-static bool is_key(const char *name)
-{
-	return strlen(name) == VM_FINGERPRINT_SIZE - 1 &&
-	       strspn(name, "0123456789abcdef") == VM_FINGERPRINT_SIZE - 1;
-}
-
 int template_list(const char *root, struct strv *ret, struct err *err)
 {
 	_cleanup_(closedirp) DIR *dir = opendir(root);
@@ -149,7 +143,7 @@ int template_list(const char *root, struct strv *ret, struct err *err)
 	if (!dir)
 		return errno == ENOENT ? 0 : err_set(err, -errno, "read %s", root);
 	for (const struct dirent *entry = readdir(dir); entry; entry = readdir(dir))
-		if (is_key(entry->d_name))
+		if (sha256_is_hex(entry->d_name))
 			strv_add(ret, entry->d_name);
 	return 0;
 }

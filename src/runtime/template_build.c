@@ -87,16 +87,15 @@ static int prepare_guest(struct sandbox *s, struct err *err)
 {
 	const struct config_hypervisor *h = &s->config->hypervisor;
 	bool blk = streq(h->block_device_driver, "virtio-blk");
-	/* The last ones: of root file systems, where they are on block devices. */
 	char *modules[] = {(char *)"virtio_net", (char *)(blk ? "virtio_blk" : "sd_mod"),
+			   /* Of root file systems, where they are on block devices. */
 			   (char *)"ext4", (char *)"erofs", (char *)"overlay"};
-	bool shares = !streq(h->shared_fs, "none");
 	Grpc__PrepareTemplateRequest request = GRPC__PREPARE_TEMPLATE_REQUEST__INIT;
 
 	if (!agent_has(s->agent, TEMPLATE_FEATURE))
 		return err_setx(err, -ENOSYS, "the agent has no feature " TEMPLATE_FEATURE);
 	request.modules = modules;
-	request.n_modules = shares ? 2 : ARRAY_SIZE(modules);
+	request.n_modules = s->share.n_views ? 2 : ARRAY_SIZE(modules);
 	return agent_prepare_template(s->agent, &request, clock_after(PREPARE_TIMEOUT), err);
 }
 

@@ -8,7 +8,6 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 
-#include "base/fd.h"
 #include "base/path.h"
 #include "runtime/blocking.h"
 #include "runtime/id_maps.h"
@@ -141,14 +140,6 @@ static bool is_atomic(const char *folder)
 	return lstat(data, &st) == 0 && S_ISLNK(st.st_mode);
 }
 
-static void identify(const char *path, struct file_identity *ret)
-{
-	_cleanup_(closep) int fd = open(path, O_PATH | O_CLOEXEC);
-
-	if (fd >= 0)
-		(void)file_identify(fd, ret);
-}
-
 static int survey_in_child(void *arg, void *reply)
 {
 	const Grpc__Spec *spec = ((struct survey *)arg)->spec;
@@ -169,7 +160,7 @@ static int survey_in_child(void *arg, void *reply)
 		sources[i].atomic = volume_is_live(m) && is_atomic(m->source);
 		sources[i].file = host_file_of(&st);
 		if (S_ISREG(st.st_mode))
-			identify(m->source, &sources[i].identity);
+			(void)file_identify(AT_FDCWD, m->source, &sources[i].identity);
 		sources[i].uid = st.st_uid;
 		sources[i].gid = st.st_gid;
 		if (statfs(m->source, &fs) < 0)

@@ -72,12 +72,10 @@ void address_remove_stale(const char *path)
 
 static bool is_ours(const char *path)
 {
-	const char *digest = path_name(path);
 	struct stat st;
 
-	return strlen(digest) == SHA256_HEX_SIZE - 1 &&
-	       strspn(digest, "0123456789abcdef") == SHA256_HEX_SIZE - 1 && lstat(path, &st) == 0 &&
-	       S_ISSOCK(st.st_mode) && (st.st_mode & 07777) == MODE;
+	return sha256_is_hex(path_name(path)) && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+	       (st.st_mode & 07777) == MODE;
 }
 
 static void list_ours(const char *dir, struct strv *ret)

@@ -9,8 +9,8 @@
 
 /*
  * address_path: the socket of a sandbox: a name of fixed length below `dir` ("": containerd's
- * /run/containerd/s), the digest of containerd's address, the namespace and the
- * sandbox's id, so that several containerds and namespaces do not meet. The caller frees.
+ * /run/containerd/s), the digest of containerd's address, the namespace and the sandbox's id, so
+ * that several containerds and namespaces do not meet. The caller frees.
  */
 char *address_path(const char *dir, const char *containerd, const char *namespace, const char *id);
 /*

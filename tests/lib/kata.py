@@ -8,11 +8,10 @@ import pathlib
 import re
 import socket
 import subprocess
-import time
 
 import host
 from containerd import TREE
-from patience import limit
+from patience import wait
 
 AGENT_PORT = "agent0"
 VM_DIR = pathlib.Path("/run/vc/vm")
@@ -137,10 +136,7 @@ def shim_of(sandbox):
 
 def await_end_of_shim(sandbox):
     """After a kill that may have met its `start`: the daemon that this had forked already ends when nobody has come."""
-    deadline = time.monotonic() + limit(SHIM_LINGERS + 10)
-    while shim_of(sandbox):
-        assert time.monotonic() < deadline, f"the shim of {sandbox} does not end"
-        time.sleep(0.05)
+    wait(f"the end of the shim of {sandbox}", lambda: not shim_of(sandbox), SHIM_LINGERS + 10)
 
 
 def agent_of(sandbox):

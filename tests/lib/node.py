@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 
+import blockfile
 import containerd as daemon
 import images
 import kata
@@ -257,10 +258,7 @@ class Node:
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        scratch = self.folder / "scratch.ext4"
-        with scratch.open("wb") as file:
-            file.truncate(nodeconfig.SCRATCH)
-        subprocess.run(["mkfs.ext4", "-q", "-F", scratch], check=True)
+        blockfile.make_scratch(self.folder / "scratch.ext4")
         self._configure_kata(image)
         pki.make(self.folder / "pki", self.name,
                  [nodeconfig.ADDRESS, nodeconfig.ADDRESS6, nodeconfig.API_ADDRESS, "127.0.0.1"],

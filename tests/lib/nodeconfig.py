@@ -31,7 +31,6 @@ RUNTIME_CLASSES = [
 FEATURE_GATES = {"ImageVolume": True}
 # The configuration of kata-unshared, beside that of the other handlers.
 UNSHARED = "configuration-unshared.toml"
-SCRATCH = 64 << 20  # the size of a root file system on a block device
 
 
 def _kata(cri, handler, generation, shim, more=""):

@@ -101,6 +101,13 @@ def remove(containerd, name):
     containerd.ctr("container", "rm", name, check=False)
 
 
+def removed_in_the_end(containerd):
+    """What a fixture yields: a name for one sandbox."""
+    name = unique()
+    yield name
+    remove(containerd, name)
+
+
 @pytest.fixture(name="guest", scope="session")
 def fixture_guest():
     """The folder with the guest's kernel and initrd."""
@@ -171,17 +178,13 @@ def fixture_blockfile(tmp_path_factory, config, archives):
 
 @pytest.fixture(name="block_name")
 def fixture_block_name(blockfile):
-    name = unique()
-    yield name
-    remove(blockfile, name)
+    yield from removed_in_the_end(blockfile)
 
 
 @pytest.fixture(name="name")
 def fixture_name(containerd):
     """A name for one sandbox, which is removed when the test ends."""
-    name = unique()
-    yield name
-    remove(containerd, name)
+    yield from removed_in_the_end(containerd)
 
 
 @pytest.fixture(name="sandbox")

@@ -8,7 +8,7 @@ import subprocess
 
 import ociimage
 import pytest
-from conftest import BUILD, IMAGE, Sandbox, daemon, remove, unique
+from conftest import BUILD, IMAGE, Sandbox, daemon, remove, removed_in_the_end, unique
 from loopdev import SECTOR, loop_device, numbered
 from test_resources import pod_options
 
@@ -157,9 +157,7 @@ def fixture_erofs(tmp_path_factory, config):
 
 @pytest.fixture(name="erofs_name")
 def fixture_erofs_name(erofs):
-    name = unique()
-    yield name
-    remove(erofs, name)
+    yield from removed_in_the_end(erofs)
 
 
 def layers_of(sandbox):

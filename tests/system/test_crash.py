@@ -19,6 +19,7 @@ import pytest
 from conftest import IMAGE, Sandbox, daemon, kata, limit, remove, unique
 
 import ttrpc
+from patience import wait
 
 REMOVE_LIMIT = 3  # seconds
 VICTIMS = {"qemu": kata.qemu_of, "virtiofsd": kata.virtiofsd_of, "shim": kata.shim_of, "agent": kata.agent_of}
@@ -336,10 +337,7 @@ def test_socket_of_nobody(containerd, name):
     assert path.is_socket()
     try:
         containerd.ctr("run", "--rm", "--runtime", daemon.RUNTIME, IMAGE, name, "true", timeout=limit(60))
-        deadline = time.monotonic() + limit(5)
-        while path.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait("the end of the socket", lambda: not path.exists(), 5)
     finally:
         path.unlink(missing_ok=True)
 

@@ -7,12 +7,10 @@ import os
 import pathlib
 import re
 import signal
-import subprocess
-import time
 
 import pytest
-from conftest import IMAGE, Sandbox, daemon, kata, limit, remove, unique
-from test_template import RESTORED, Factory, restored
+from conftest import Sandbox, kata, remove, unique
+from test_template import RESTORED, Factory, all_work, begin, kill_early, restored
 
 pytestmark = pytest.mark.once  # what is tested is the runtime, whoever calls it
 
@@ -29,15 +27,19 @@ def fixture_factory(config, tmp_path_factory):
     return made
 
 
+def options(factory):
+    return ("--snapshotter", "blockfile", *factory.shim_options())
+
+
 @pytest.fixture(name="start")
 def fixture_start(blockfile, factory):
-    """start(*options): a sandbox with a root on a block device."""
+    """start(*more): a sandbox with a root on a block device."""
     started = []
 
-    def start(*options, how=RESTORED):
+    def start(*more, how=RESTORED):
         name = unique()
         started.append(name)
-        sandbox = Sandbox(blockfile, name, "sleep", "600", options=("--snapshotter", "blockfile", *factory.shim_options(), *options))
+        sandbox = Sandbox(blockfile, name, "sleep", "600", options=(*options(factory), *more))
         assert restored(sandbox) == how
         return sandbox
 
@@ -58,8 +60,7 @@ def state(sandbox):
 
 
 def pss(sandbox):
-    text = pathlib.Path(f"/proc/{sandbox.qemu}/smaps_rollup").read_text()
-    return int(re.search(r"^Pss: +(\d+) kB", text, re.M)[1]) / 1024
+    return kata.memory(sandbox.qemu)["pss"] / 1024
 
 
 def test_pages_are_shared(start):
@@ -135,14 +136,7 @@ def test_several_at_once(blockfile, factory):
     """Whoever finds none makes one; all of them work."""
     names = [unique() for _ in range(3)]
     try:
-        runs = [subprocess.Popen(blockfile.command("run", "-d", "--runtime", daemon.RUNTIME, "--snapshotter", "blockfile",
-                                                   *factory.shim_options(), IMAGE, name, "sleep", "600"),
-                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for name in names]
-        for run in runs:
-            _, error = run.communicate(timeout=limit(120))
-            assert run.returncode == 0, error
-        for name in names:
-            assert blockfile.ctr("task", "exec", "--exec-id", "x", name, "echo", name).stdout == f"{name}\n"
+        all_work(blockfile, names, [begin(blockfile, name, options(factory)) for name in names])
     finally:
         for name in names:
             remove(blockfile, name)
@@ -152,17 +146,9 @@ def test_several_at_once(blockfile, factory):
 def test_killed_while_it_copies(blockfile, factory, start, victim):
     """What was not finished is nobody's."""
     name = unique()
-    run = subprocess.Popen(blockfile.command("run", "-d", "--runtime", daemon.RUNTIME, "--snapshotter", "blockfile",
-                                             *factory.shim_options(), IMAGE, name, "sleep", "600"),
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    run = begin(blockfile, name, options(factory))
     try:
-        deadline = time.monotonic() + limit(30)
-        while not kata.qemu_of(name):
-            assert time.monotonic() < deadline and run.poll() is None
-            time.sleep(0.002)
-        for pid in victim(name):
-            os.kill(pid, signal.SIGKILL)
-        run.wait(limit(120))
+        kill_early(run, name, victim, sign=kata.qemu_of)
     finally:
         remove(blockfile, name)
     kata.await_end_of_shim(name)

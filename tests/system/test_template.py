@@ -80,6 +80,35 @@ def expect(containerd, factory, name, how):
     sandbox.remove()
 
 
+def begin(containerd, name, options):
+    """A sandbox that is being started: the client's process."""
+    return subprocess.Popen(containerd.command("run", "-d", "--runtime", daemon.RUNTIME, *options, IMAGE, name, "sleep", "600"),
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def all_work(containerd, names, runs):
+    """Those that were begun start and work."""
+    for run in runs:
+        _, error = run.communicate(timeout=limit(120))
+        assert run.returncode == 0, error
+    for name in names:
+        assert containerd.ctr("task", "exec", "--exec-id", "x", name, "echo", name).stdout == f"{name}\n"
+
+
+def kill_early(run, name, victim, sign=None):
+    """Kill them as soon as there is a sign of them (or themselves), while the sandbox starts."""
+    deadline = time.monotonic() + limit(30)
+    while not (sign or victim)(name):
+        assert time.monotonic() < deadline and run.poll() is None
+        time.sleep(0.002)
+    for pid in victim(name):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    run.communicate(timeout=limit(120))
+
+
 # --- the factory ---
 
 def test_life_cycle(factory):
@@ -429,16 +458,10 @@ def test_removed_while_clones_start(containerd, factory):
     names = [unique() for _ in range(3)]
     factory.init()
     try:
-        runs = [subprocess.Popen(containerd.command("run", "-d", "--runtime", daemon.RUNTIME, *factory.shim_options(),
-                                                    IMAGE, name, "sleep", "600"),
-                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for name in names]
+        runs = [begin(containerd, name, factory.shim_options()) for name in names]
         time.sleep(0.1)
         factory.call("destroy")
-        for run in runs:
-            _, error = run.communicate(timeout=limit(120))
-            assert run.returncode == 0, error
-        for name in names:
-            assert containerd.ctr("task", "exec", "--exec-id", "x", name, "echo", name).stdout == f"{name}\n"
+        all_work(containerd, names, runs)
     finally:
         for name in names:
             remove(containerd, name)
@@ -470,18 +493,7 @@ def test_other_qemu(containerd, config, tmp_path, name, qemu):
 def test_killed_while_it_is_restored(containerd, factory, name, victim):
     """What dies while a clone starts makes it fail, or boot instead; nothing is left, and the next is restored."""
     factory.init()
-    run = subprocess.Popen(containerd.command("run", "-d", "--runtime", daemon.RUNTIME, *factory.shim_options(), IMAGE,
-                                              name, "sleep", "600"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + limit(30)
-    while not (pids := victim(name)):
-        assert time.monotonic() < deadline and run.poll() is None
-        time.sleep(0.002)
-    for pid in pids:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-    run.wait(limit(120))
+    kill_early(begin(containerd, name, factory.shim_options()), name, victim)
     remove(containerd, name)
     kata.await_end_of_shim(name)
     factory.call("init")

@@ -14,7 +14,6 @@
 void memory_backend(const struct vm *vm, const char *id, uint64_t mib, struct part *ret)
 {
 	const struct vm_config *c = &vm->config;
-
 	bool is_file = c->shared_memory || c->hugepages;
 
 	ret->kind = PART_OBJECT;
