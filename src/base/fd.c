@@ -11,8 +11,6 @@
 
 #include "base/alloc.h"
 
-#define FD_PASS_MAX 16
-
 int fd_close(int fd)
 {
 	int saved = errno;

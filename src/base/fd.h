@@ -25,9 +25,10 @@ int fd_socketpair(int ret[2]);
 /* fd_null_stdio: open /dev/null on those of 0, 1, 2 that are closed (so that no socket lands
  * there). */
 int fd_null_stdio(void);
+#define FD_PASS_MAX 16
 /*
- * fd_send: one message with up to 16 descriptors on a UNIX socket (SCM_RIGHTS). Returns bytes or
- * -errno.
+ * fd_send: one message with up to FD_PASS_MAX descriptors on a UNIX socket (SCM_RIGHTS). Returns
+ * bytes or -errno.
  */
 ssize_t fd_send(int sock, const void *p, size_t n, const int *fds, size_t n_fds);
 /* fd_recv: the reverse; *n_fds is the room on entry, the count on return; received fds are cloexec.

@@ -32,8 +32,7 @@
 struct job {
 	const char *netns;
 	const struct strv *names;      /* of close */
-	const struct network *network; /* of join: the plan … */
-	int sock;                      /* … and where it sends the taps */
+	const struct network *network; /* of join: the plan */
 };
 
 struct outcome {
@@ -220,25 +219,23 @@ static int plan_in_child(void *arg, void *reply)
 	return r;
 }
 
-static int join_in_child(void *arg, void *reply)
+static int join_in_child(void *arg, int *taps, void *reply)
 {
-	int fds[NETWORK_ENDPOINTS_MAX], r;
 	const struct job *job = arg;
 	const struct network *network = job->network;
 	char *step = reply;
 	_cleanup_(nl_close) struct nl nl = NL_CLOSED;
+	int r;
 
 	snprintf(step, STEP_MAX, "enter it");
 	r = ns_enter(job->netns, CLONE_NEWNET);
 	if (r >= 0)
 		r = nl_open(&nl, NETLINK_ROUTE);
 	for (size_t i = 0; r >= 0 && i < network->n_endpoints; i++)
-		r = join(&nl, &network->endpoints[i], (uint8_t)i, &fds[i], step);
-	if (r < 0)
-		return r;
-	snprintf(step, STEP_MAX, "hand over the taps");
-	r = (int)fd_send(job->sock, "t", 1, fds, network->n_endpoints);
-	return r < 0 ? r : 0;
+		r = join(&nl, &network->endpoints[i], (uint8_t)i, &taps[i], step);
+	if (r >= 0)
+		snprintf(step, STEP_MAX, "hand over the taps");
+	return r;
 }
 
 static int close_in_child(void *arg, void *reply)
@@ -261,27 +258,6 @@ static int close_in_child(void *arg, void *reply)
 }
 
 /* --- */
-
-static int receive_taps(struct network *network, int sock)
-{
-	int fds[NETWORK_ENDPOINTS_MAX];
-	size_t n = ARRAY_SIZE(fds);
-	ssize_t got;
-	char byte;
-
-	for (size_t i = 0; i < network->n_endpoints; i++)
-		network->endpoints[i].tap_fd = -1;
-	got = fd_recv(sock, &byte, 1, fds, &n);
-	if (got < 0)
-		return (int)got;
-	for (size_t i = 0; i < n; i++) {
-		if (i < network->n_endpoints)
-			network->endpoints[i].tap_fd = fds[i];
-		else
-			close(fds[i]);
-	}
-	return n == network->n_endpoints ? 0 : -EBADMSG;
-}
 
 int network_refuse_host(struct err *err)
 {
@@ -313,24 +289,18 @@ int network_plan(struct network *network, const char *netns, uint64_t deadline, 
 
 int network_join(struct network *network, const char *netns, uint64_t deadline, struct err *err)
 {
-	_cleanup_(closep) int ours = -1, theirs = -1;
-	char step[STEP_MAX] = "";
-	int pair[2], r;
+	int taps[NETWORK_ENDPOINTS_MAX], r;
+	char step[STEP_MAX] = "start a child";
 
 	if (network->n_endpoints == 0)
 		return 0;
-	r = fd_socketpair(pair);
-	if (r < 0)
-		return err_set(err, r, "socketpair");
-	ours = pair[0];
-	theirs = pair[1];
-	r = blocking_run(join_in_child,
-			 &(struct job){.netns = netns, .network = network, .sock = theirs}, step,
-			 sizeof(step), deadline);
+	r = blocking_open(join_in_child, &(struct job){.netns = netns, .network = network}, taps,
+			  network->n_endpoints, step, sizeof(step), deadline);
 	if (r < 0)
 		return err_set(err, r, "network namespace %s: %s", netns, step);
-	r = receive_taps(network, ours);
-	return r < 0 ? err_set(err, r, "network namespace %s: receive the taps", netns) : 0;
+	for (size_t i = 0; i < network->n_endpoints; i++)
+		network->endpoints[i].tap_fd = taps[i];
+	return 0;
 }
 
 void network_close(struct network *network, const char *netns, const struct strv *names)

@@ -9,13 +9,14 @@
 
 #include "agent_client/client.h"
 #include "base/err.h"
+#include "base/fd.h"
 #include "hypervisor/hypervisor.h"
 #include "wire/netlink/addr.h"
 #include "wire/netlink/link.h"
 #include "wire/netlink/neigh.h"
 #include "wire/netlink/route.h"
 
-#define NETWORK_ENDPOINTS_MAX 16 /* what one message can carry as descriptors */
+#define NETWORK_ENDPOINTS_MAX FD_PASS_MAX /* taps come in one message */
 #define NETWORK_ADDRS_MAX     128
 #define NETWORK_ROUTES_MAX    512
 #define NETWORK_NEIGHS_MAX    512

@@ -303,46 +303,25 @@ static void on_connection(struct loop_io *io, _unused_ uint32_t events)
 
 /* --- */
 
-struct job {
-	const char *netns;
-	int sock;
-};
-
-static int listen_in_child(void *arg, _unused_ void *reply)
+static int listen_in_child(void *arg, int *fds, _unused_ void *reply)
 {
-	const struct job *job = arg;
-	int fds[2], r;
+	int r = ns_enter(arg, CLONE_NEWNET);
 
-	r = ns_enter(job->netns, CLONE_NEWNET);
 	if (r >= 0)
 		r = fds[0] = loopback_listen(&fds[1]);
-	if (r >= 0)
-		r = (int)fd_send(job->sock, "l", 1, fds, ARRAY_SIZE(fds));
-	return r < 0 ? r : 0;
+	return r;
 }
 
 int port_forward_open(const char *netns, uint64_t deadline, struct port_forward **ret,
 		      struct err *err)
 {
-	_cleanup_(closep) int ours = -1, theirs = -1;
-	int pair[2], fds[2], r;
-	size_t n = ARRAY_SIZE(fds);
-	char byte;
+	int fds[2], r;
 
-	r = fd_socketpair(pair);
-	if (r < 0)
-		return err_set(err, r, "socketpair");
-	ours = pair[0];
-	theirs = pair[1];
-	r = blocking_run(listen_in_child, &(struct job){netns, theirs}, NULL, 0, deadline);
-	if (r >= 0)
-		r = (int)fd_recv(ours, &byte, 1, fds, &n);
+	r = blocking_open(listen_in_child, (void *)netns, fds, ARRAY_SIZE(fds), NULL, 0, deadline);
 	if (r < 0)
 		return err_set(err, r,
 			       "network namespace %s: take its loopback (needs Linux 5.9 and BPF)",
 			       netns);
-	if (n != ARRAY_SIZE(fds))
-		return err_setx(err, -EBADMSG, "network namespace %s: no descriptors", netns);
 	*ret = port_forward_new(fds[0], fds[1]);
 	return 0;
 }

@@ -34,47 +34,23 @@ static int fill(void)
 	return r == 0 ? addr_add(&nl, link.index, &address) : r;
 }
 
-static int make_in_child(void *arg, _unused_ void *reply)
+static int make_in_child(_unused_ void *arg, int *fds, _unused_ void *reply)
 {
-	const int *sock = arg;
-	int fd, r;
+	int r;
 
 	if (unshare(CLONE_NEWNET) < 0)
 		return -errno;
 	r = fill();
 	if (r < 0)
 		return r;
-	fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	r = (int)fd_send(*sock, "n", 1, &fd, 1);
-	return r < 0 ? r : 0;
-}
-
-static int receive(int sock)
-{
-	size_t n = 1;
-	int fd = -1;
-	char byte;
-	ssize_t got = fd_recv(sock, &byte, 1, &fd, &n);
-
-	if (got < 0)
-		return (int)got;
-	return n == 1 ? fd : -EBADMSG;
+	fds[0] = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	return fds[0] < 0 ? -errno : 0;
 }
 
 int trial_network_new(struct err *err)
 {
-	_cleanup_(closep) int ours = -1, theirs = -1;
-	int pair[2], r;
+	int fd, r;
 
-	r = fd_socketpair(pair);
-	if (r < 0)
-		return err_set(err, r, "socketpair");
-	ours = pair[0];
-	theirs = pair[1];
-	r = blocking_fork(make_in_child, &theirs, clock_after(PATIENCE));
-	if (r == 0)
-		r = receive(ours);
-	return r < 0 ? err_set(err, r, "make a network to try") : r;
+	r = blocking_open(make_in_child, NULL, &fd, 1, NULL, 0, clock_after(PATIENCE));
+	return r < 0 ? err_set(err, r, "make a network to try") : fd;
 }
