@@ -111,7 +111,7 @@ bool modules_line_matches(const char *line, size_t n, const char *wanted)
 
 /* --- loading --- */
 
-static bool is_loaded(const char *path)
+bool modules_loaded(const char *path)
 {
 	char sys[sizeof("/sys/module/") + 64];
 	const char *name = path_name(path), *dot = strchr(name, '.');
@@ -130,7 +130,7 @@ int modules_load_file(const char *path, const char *parameters)
 {
 	_cleanup_(closep) int fd = -1;
 
-	if (is_loaded(path))
+	if (modules_loaded(path))
 		return 0;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
@@ -230,6 +230,9 @@ bool modules_has(const char *wanted)
 
 /* --- devices that are there --- */
 
+/* virtio's device 8 (virtio 1.2, 5.6). */
+#define SCSI_CONTROLLER "virtio:d00000008v"
+
 static void load_for_bus(const char *bus)
 {
 	_cleanup_(freep) char *dir_path = xasprintf("/sys/bus/%s/devices", bus);
@@ -243,7 +246,8 @@ static void load_for_bus(const char *bus)
 		if (d->d_name[0] == '.')
 			continue;
 		path = xasprintf("%s/%s/modalias", dir_path, d->d_name);
-		if (fs_read(path, 4096, &alias, NULL) == 0)
+		if (fs_read(path, 4096, &alias, NULL) == 0 &&
+		    !str_has_prefix(alias, SCSI_CONTROLLER))
 			modules_load(str_chomp(alias));
 	}
 }

@@ -31,8 +31,14 @@ int modules_load_list(const char *list);
 int modules_load(const char *wanted);
 /* modules_load_parameters: the same by name, with parameters for the module itself. */
 int modules_load_parameters(const char *name, const char *parameters);
-/* modules_load_present: modules_load() for every device that is there. */
+/*
+ * modules_load_present: modules_load() for every device that is there, but for the SCSI controller
+ * that every VM has: its driver takes longer than all others together, and few pods have a disk.
+ */
 int modules_load_present(void);
+/* modules_loaded: is this module there? By its path or its name; one that is built in, and has no
+ * parameters, is not known. */
+bool modules_loaded(const char *path);
 /* modules_has: does kata.ondemand know `wanted`? */
 bool modules_has(const char *wanted);
 /* modules_line_matches: is `line` (n bytes of kata.ondemand) for `wanted`? */

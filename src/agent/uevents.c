@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "agent/modules.h"
 #include "base/log.h"
@@ -11,6 +12,8 @@
 #define POLL_INTERVAL (100 * USEC_PER_MSEC)
 /* Of a driver that hangs; one that only gets little of a processor is through long before. */
 #define MODULE_LOAD_TIME (600 * USEC_PER_SEC)
+
+#define NICENESS 19
 
 struct uevent_watch {
 	struct agent *agent;
@@ -23,7 +26,7 @@ struct uevent_watch {
 
 struct module_load {
 	struct agent *agent;
-	char *modalias;
+	char *wanted;
 };
 
 static int load_in_child(void *arg, _unused_ void *reply)
@@ -52,28 +55,31 @@ static void load_module(void *arg)
 	struct module_load *load = arg;
 	int r;
 
-	r = run_loader(load->agent, load_in_child, load->modalias);
+	r = run_loader(load->agent, load_in_child, load->wanted);
 	if (r < 0)
-		log_warn("driver for %s: %s", load->modalias, strerror(-r));
-	free(load->modalias);
+		log_warn("driver for %s: %s", load->wanted, strerror(-r));
+	free(load->wanted);
 	free(load);
 }
 
-static void want_driver(struct agent *agent, const char *modalias)
+void uevents_want_driver(struct agent *agent, const char *wanted)
 {
 	struct module_load *load;
 
 	/* Only PID 1 owns the kernel it runs on. */
-	if (!agent->is_init || !modules_has(modalias))
+	if (!agent->is_init || modules_loaded(wanted) || !modules_has(wanted))
 		return;
 	load = xnew(struct module_load);
 	load->agent = agent;
-	load->modalias = xstrdup(modalias);
+	load->wanted = xstrdup(wanted);
 	co_start(agent->loop, load_module, load);
 }
 
 static int load_all_in_child(_unused_ void *arg, _unused_ void *reply)
 {
+	/* The pod that is being started comes first; where it waits for this the processor is idle.
+	 */
+	(void)setpriority(PRIO_PROCESS, 0, NICENESS);
 	return modules_load_present();
 }
 
@@ -99,7 +105,7 @@ static void on_readable(struct loop_io *io, _unused_ uint32_t events)
 		if (r == -EAGAIN)
 			break;
 		if (r == 0 && event.modalias && streq(event.action, "add"))
-			want_driver(watch->agent, event.modalias);
+			uevents_want_driver(watch->agent, event.modalias);
 	}
 	co_cond_wake_all(&watch->cond);
 }

@@ -86,16 +86,21 @@ static void sweep(void)
 static int prepare_guest(struct sandbox *s, struct err *err)
 {
 	const struct config_hypervisor *h = &s->config->hypervisor;
-	bool blk = streq(h->block_device_driver, "virtio-blk");
-	char *modules[] = {(char *)"virtio_net", (char *)(blk ? "virtio_blk" : "sd_mod"),
-			   /* Of root file systems, where they are on block devices. */
-			   (char *)"ext4", (char *)"erofs", (char *)"overlay"};
+	_cleanup_(strv_fini) struct strv modules = {0};
 	Grpc__PrepareTemplateRequest request = GRPC__PREPARE_TEMPLATE_REQUEST__INIT;
 
 	if (!agent_has(s->agent, TEMPLATE_FEATURE))
 		return err_setx(err, -ENOSYS, "the agent has no feature " TEMPLATE_FEATURE);
-	request.modules = modules;
-	request.n_modules = s->share.n_views ? 2 : ARRAY_SIZE(modules);
+	strv_add(&modules, "virtio_net");
+	strv_split(&modules,
+		   streq(h->block_device_driver, "virtio-blk") ? "virtio_blk"
+							       : "virtio_scsi sd_mod",
+		   " ");
+	/* Of root file systems, where they are on block devices. */
+	if (!s->share.n_views)
+		strv_split(&modules, "ext4 erofs overlay", " ");
+	request.modules = modules.v;
+	request.n_modules = modules.n;
 	return agent_prepare_template(s->agent, &request, clock_after(PREPARE_TIMEOUT), err);
 }
 

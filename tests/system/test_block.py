@@ -45,6 +45,17 @@ def test_device(containerd, name, config, file, device, driver):
     assert file.read_bytes()[11 * SECTOR:].startswith(b"sector 00000011")
 
 
+def test_drivers_come_with_the_first_disk(containerd, name, config, device):
+    """A pod without a disk does not wait for those of SCSI disks."""
+    def modules(*options):
+        done = containerd.run(IMAGE, name, "cat", "/proc/modules", options=["--runtime-config-path", config(), *options])
+        return {line.split()[0] for line in done.stdout.splitlines()}
+
+    without = modules()
+    assert "virtio_console" in without and not any("scsi" in module for module in without)
+    assert {"virtio_scsi", "sd_mod"} <= modules("--device", device)
+
+
 def test_only_the_given_device(containerd, name, device):
     """Others in the same VM do not get it, not even by its numbers."""
     sandbox = Sandbox(containerd, name, "sleep", "600", options=pod_options())

@@ -146,6 +146,8 @@ int device_find_scsi(struct agent *agent, const char *address, char **ret, struc
 	if (parts.n != 2 || parse_u32(parts.v[0], &scsi.id) < 0 ||
 	    parse_u32(parts.v[1], &scsi.lun) < 0)
 		return err_setx(err, -EINVAL, "\"%s\": not a SCSI address ID:LUN", address);
+	/* The first disk: until then nobody has needed the controller. */
+	uevents_want_driver(agent, "virtio_scsi");
 	return wait_for(agent, look_scsi, &scsi, address, ret, err);
 }
 
