@@ -171,6 +171,24 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def guest_cpu_seconds(qemu):
+    """That which the guest's own processors have used of it: QEMU has a thread for each."""
+    tasks = pathlib.Path(f"/proc/{qemu}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks
+               if re.match(r"CPU \d+/", (task / "comm").read_text())) / 1e9
+
+
+def translated(qemu):
+    """KiB (PSS) of the code that it has made of the guest's, under emulation: what it may both write and execute."""
+    found, permissions = 0, ""
+    for line in pathlib.Path(f"/proc/{qemu}/smaps").read_text().splitlines():
+        if begin := re.match(r"[0-9a-f]+-[0-9a-f]+ (\S+) ", line):
+            permissions = begin[1]
+        elif permissions.startswith("rwx") and (size := re.match(r"Pss: +(\d+) kB", line)):
+            found += int(size[1])
+    return found
+
+
 def memory(pid):
     """{"rss", "pss", "private_dirty"} of a process in KiB."""
     text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()

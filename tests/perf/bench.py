@@ -31,7 +31,7 @@ import report
 from blockfile import snapshotter
 from floor import Floor, kernel_release
 from timeline import trace
-from variants import BOOTS, LABELS, VARIANTS
+from variants import BOOTS, LABELS, NUMBERS_OF_SPARES, SNAPSHOTTERS, VARIANTS
 
 BUILD = containerd.TREE / "build"
 
@@ -47,19 +47,20 @@ class Bench:
 
     def __init__(self, runs, tmp):
         self.runs, self.tmp = runs, tmp
+        self.rounds = 1 + runs // 20  # of what starts several
         self.c, self.configs, self.ready = None, {}, {}
-        self.data = {"runs": runs, "times": {}, "at_once": {}, "traces": {}, "memory_kib": {}, "pods_kib": {},
+        self.data = {"runs": runs, "times": {}, "at_once": {}, "traces": {}, "memory_kib": {}, "pods_kib": {}, "spares": {},
                      "agent_binary_kb": self.stripped(BUILD / "src/agent/kata-agent") / 1000}
 
     @contextlib.contextmanager
-    def serve(self, configs):
+    def serve(self, variants, configs):
         """A containerd with both snapshotters, its image, and what the variants start from."""
         self.configs = configs
-        self.ready = {v.label: functools.partial(v.ready, configs[v.label]) for v in VARIANTS}
+        self.ready = {v.label: functools.partial(v.ready, configs[v.label]) for v in variants}
         folder = pathlib.Path(tempfile.mkdtemp(dir=self.tmp))
         # Small: blockfile copies all of it for each container.
-        with containerd.Containerd("2", config=configs[BOOTS], snapshotters=snapshotter(folder, mib=8)) as self.c:
-            for name in {v.snapshotter for v in VARIANTS}:
+        with containerd.Containerd("2", config=next(iter(configs.values())), snapshotters=snapshotter(folder, mib=8)) as self.c:
+            for name in set(SNAPSHOTTERS.values()):
                 self.c.ctr("images", "import", "--local", "--snapshotter", name, self.tmp / "busybox.tar")
             # Whoever comes first has made what the others start from.
             for label in configs:
@@ -79,8 +80,8 @@ class Bench:
 
     def leave(self):
         """Spares go on, whoever has had them made."""
-        for label, config in self.configs.items():
-            self.runtime(label)
+        self.await_ready()
+        for config in self.configs.values():
             subprocess.run([BUILD / "src/cli/kata-runtime", "--config", config, "factory", "destroy"], check=True)
 
     def stripped(self, program):
@@ -96,14 +97,18 @@ class Bench:
         self.c.ctr("task", "rm", "-f", name, check=False)
         self.c.ctr("container", "rm", name, check=False)
 
-    def runtime(self, who):
-        """The options of ctr for this kind of container, once nothing is being made that any kind starts from."""
+    def await_ready(self):
+        """Nothing is being made that any kind starts from."""
         for label, ready in self.ready.items():
             patience.wait(f"what {label} starts from", ready, 60)
+
+    def runtime(self, who):
+        """The options of ctr for this kind of container, once it may start."""
+        self.await_ready()
         if who == "runc":
             return ["--runtime", "io.containerd.runc.v2"]
-        (snapshots,) = (v.snapshotter for v in VARIANTS if v.label == who)
-        return ["--runtime", containerd.RUNTIME, "--runtime-config-path", self.configs[who], "--snapshotter", snapshots]
+        return ["--runtime", containerd.RUNTIME, "--runtime-config-path", self.configs[who], "--snapshotter",
+                SNAPSHOTTERS[who]]
 
     def start(self, who, name, *options):
         """A container that does nothing for an hour; the milliseconds until it runs."""
@@ -219,8 +224,8 @@ class Bench:
     # --- many, and one looked at closely ---
 
     def at_once(self):
-        """All kinds and numbers in turn, a tenth as often as single starts."""
-        for _ in range(1 + self.runs // 10):
+        """All kinds and numbers in turn."""
+        for _ in range(self.rounds):
             for who, numbers in {"runc": (1, 2, 4, 8), **{v.label: v.at_once for v in VARIANTS}}.items():
                 for n in numbers:
                     progress(f"{n} at once, {who}")
@@ -233,19 +238,30 @@ class Bench:
                 progress(f"{n} pods, {variant.label}")
                 self.data["pods_kib"][variant.label] = many.pods(self, variant.label, n)
 
+    def weigh_spares(self):
+        for _ in range(self.rounds):
+            for number, variant in NUMBERS_OF_SPARES.items():
+                progress(f"{number} spares")
+                found = self.data["spares"].setdefault(str(number), [])
+                found.append(many.with_spares(self, variant.label, self.configs[variant.label]))
+
     def trace(self, who, n):
-        """One start whose shim says at debug how long each step took."""
+        """One start whose shim says at debug how long each step took, and how long the guest's processor ran."""
         name = f"bench-trace-{who}-{n}"
         options = self.runtime(who)
+        before = {pid: kata.guest_cpu_seconds(pid) for pid in kata.processes(r"qemu-system\S* .*-name sandbox-")}
         seen, began = self.c.log.stat().st_size, time.time()
         with self.talker(options, name) as process:
             assert process.stdout.read(1) == b"x"
             ended = time.time()
+            (qemu,) = kata.qemu_of(name)
+            busy = kata.guest_cpu_seconds(qemu) - before.get(qemu, 0)
             self.remove(name)
         with self.c.log.open(errors="replace") as log:
             log.seek(seen)
             bars = trace(log.read(), name, began, ended)
-        self.data["traces"].setdefault(who, []).append({"ms": (ended - began) * 1000, "bars": bars})
+        self.data["traces"].setdefault(who, []).append({"ms": (ended - began) * 1000, "guest_ms": busy * 1000,
+                                                             "bars": bars})
 
     def floor(self, kernel):
         self.start(BOOTS, "bench-cmdline")
@@ -292,10 +308,10 @@ def measure_alone(bench, config):
             bench.further_container(who)
 
 
-def write_configs(tmp, image, loud):
-    """{label: configuration} of all variants; they have their templates."""
+def write_configs(tmp, image, variants, loud=False):
+    """{label: configuration} of these variants; they have their templates."""
     configs = {}
-    for variant in VARIANTS:
+    for variant in variants:
         path = tmp / f"{variant.label}{'-debug' if loud else ''}.toml"
         factory = {**variant.factory, "template_path": str(tmp / "templates")}
         sections = {"factory": factory, "runtime": {"enable_debug": loud}}
@@ -309,16 +325,20 @@ def measure(runs, pods, tmp):
     bench = Bench(runs, tmp)
     image = kata.make_image()
     ociimage.busybox(tmp / "busybox.tar", bench.image)
-    configs = write_configs(tmp, image, False)
-    with bench.serve(configs):
+    configs = write_configs(tmp, image, VARIANTS)
+    with bench.serve(VARIANTS, configs):
         with bench.beside():
             measure_alone(bench, configs[BOOTS])
             bench.at_once()
         bench.pods(pods)
-    configs = write_configs(tmp, image, True)
-    with bench.serve(configs), bench.beside():
-        for n in range(runs):
-            progress(f"phases of a start, {n + 1} of {runs}")
+    counted = NUMBERS_OF_SPARES.values()
+    with bench.serve(counted, write_configs(tmp, image, counted)):
+        bench.weigh_spares()
+    configs = write_configs(tmp, image, VARIANTS, loud=True)
+    with bench.serve(VARIANTS, configs), bench.beside():
+        traces = 1 + runs // 4
+        for n in range(traces):
+            progress(f"phases of a start, {n + 1} of {traces}")
             for who in configs:
                 bench.trace(who, n)
     progress("")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pictures of the benchmark's page: {name of the file: text of the SVG}."""
 
+from many import TRANSLATED
 from report import FIRST_OUTPUT, PERCENTS
 from stats import median, middle, percentile, pod_totals
 from svg import Picture, Scale, number
@@ -10,7 +11,8 @@ WIDTH = 860
 GOLDEN = 0.618034  # its multiples never bunch
 KINDS = {"containerd": ("containerd and ctr", "f0"), "host": ("the shim", "f1"), "guest": ("waits for the guest", "f2"),
          "beside": ("within or beside", "edge")}
-PARTS = {"QEMU": "f1", "virtiofsd": "f2", "shim": "f3"}
+PROGRAMS = {"QEMU": "f1", "virtiofsd": "f2", "shim": "f3"}
+PARTS = {**PROGRAMS, TRANSLATED: "f4"}
 
 
 def colour(who):
@@ -150,7 +152,7 @@ def memory(data):
     pods = data["pods_kib"]
     total = "; ".join(f"{len(each)} {who} pods: {sum(pod_totals(each)) / 1024:.0f} MiB in all, "
                       f"{sum(pod_totals(each)) / 1024 / len(each):.0f} MiB each" for who, each in pods.items())
-    boots = sum(median([s["pss"] for s in data["memory_kib"][part]]) for part in PARTS) / 1024
+    boots = sum(median([s["pss"] for s in data["memory_kib"][part]]) for part in PROGRAMS) / 1024
     p = Picture(WIDTH, 400, "Memory of many pods side by side", f"Proportional set size (PSS). {total}.",
                 f"Memory of each pod. {total}; one that boots takes {boots:.0f} MiB.")
     y = Scale(0, max(boots, *(t / 1024 for each in pods.values() for t in pod_totals(each))) * 1.1, 340, 90)

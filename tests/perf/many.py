@@ -8,6 +8,9 @@ import time
 
 import kata
 
+BURST = 4
+TRANSLATED = "translated code"
+
 
 def at_once(bench, who, n):
     """n containers begun together: the milliseconds until each has said something, the last one's at the end."""
@@ -33,13 +36,27 @@ def processes_of(sandbox):
     return {"QEMU": kata.qemu_of(sandbox), "virtiofsd": kata.virtiofsd_of(sandbox), "shim": kata.shim_of(sandbox)}
 
 
+def parts_of(sandbox):
+    """The KiB (PSS) of its processes by program; what QEMU has translated is apart, since with KVM there is nothing of it."""
+    parts = {program: sum(kata.memory(pid)["pss"] for pid in pids) for program, pids in processes_of(sandbox).items()}
+    code = sum(map(kata.translated, kata.qemu_of(sandbox)))
+    return {**parts, "QEMU": parts["QEMU"] - code, TRANSLATED: code}
+
+
 def pods(bench, who, n):
-    """The memory of n sandboxes that run side by side: of each, the KiB (PSS) of its processes by program."""
+    """The memory of n sandboxes that run side by side: the parts of each."""
     names = [f"bench-{who}-pod-{i + 1}" for i in range(n)]
     with contextlib.ExitStack() as ends:
         for name in names:
             ends.callback(bench.remove, name)
             bench.start(who, name)
         time.sleep(1)
-        return [{program: sum(kata.memory(pid)["pss"] for pid in pids) for program, pids in processes_of(name).items()}
-                for name in names]
+        return [parts_of(name) for name in names]
+
+
+def with_spares(bench, who, config):
+    """What those that wait have cost, and what a pod alone and then several at once have of it."""
+    bench.runtime(who)
+    waiting = [pid for spare in kata.spares(config) for pids in processes_of(spare).values() for pid in pids]
+    return {"kib": sum(kata.memory(pid)["pss"] for pid in waiting), "cpu_s": sum(map(kata.cpu_seconds, waiting)),
+            "alone": at_once(bench, who, 1), "together": at_once(bench, who, BURST)}

@@ -56,6 +56,13 @@ def _durations(traces):
     return found
 
 
+def _guest_share(trace):
+    """Percent of the time since the VM runs in which the guest's processor does."""
+    ends = {name: end for name, _, end, _ in trace["bars"]}
+    runs = ends.get("restored the VM", ends.get("start the virtual machine", 0))
+    return 100 * trace["guest_ms"] / (trace["ms"] - runs)
+
+
 def phases(data):
     """Where the time of a start goes; what goes on beside the steps is set in."""
     for who, traces in data["traces"].items():
@@ -66,6 +73,8 @@ def phases(data):
             yield f"{name:54} {median(values):9.1f}  {min(values):.1f}–{max(values):.1f}"
         total = [trace["ms"] for trace in traces]
         yield f"{'in all, logging at debug':54} {median(total):9.1f}  {min(total):.1f}–{max(total):.1f}"
+        shares = [_guest_share(trace) for trace in traces]
+        yield (f"{'guest processor busy since the VM runs, %':54} {median(shares):9.1f}  {min(shares):.1f}–{max(shares):.1f}")
         if who != list(data["traces"])[-1]:
             yield ""
 
@@ -83,6 +92,16 @@ def pods(data):
         total = sum(pod_totals(each)) / 1024
         parts = ", ".join(f"{part} {sum(pod[part] for pod in each) / 1024 / len(each):.1f}" for part in each[0])
         yield f"{who:38} {len(each):7} {total:9.0f} {total / len(each):9.1f}  {parts}"
+
+
+def spares(data):
+    """By how many are kept: what they cost while they wait, and how soon pods that take them have their first output."""
+    yield f"{'spares kept':12} {'PSS, MiB':>9} {'processor, s':>13} {'one pod, ms':>12} {'several at once, ms: median, last':>34}"
+    for number, rounds in data["spares"].items():
+        together = [r["together"] for r in rounds]
+        several = f"{len(together[0])}: {median(sum(together, [])):.0f}, {median(map(max, together)):.0f}"
+        yield (f"{number:12} {median(r['kib'] for r in rounds) / 1024:9.0f} {median(r['cpu_s'] for r in rounds):13.1f} "
+               f"{median(sum((r['alone'] for r in rounds), [])):12.0f} {several:>34}")
 
 
 def _reference_rows(data):
@@ -122,7 +141,7 @@ def references(data):
 def tables(data):
     """{name: text} of all tables."""
     made = {"machine": iter([data["machine"]]), **{f.__name__: f(data) for f in
-                                                    (starts, at_once, phases, pods, times, memory, references)}}
+                                                    (starts, at_once, phases, pods, spares, times, memory, references)}}
     return {name: "\n".join(line.rstrip() for line in lines) + "\n" for name, lines in made.items()}
 
 

@@ -51,10 +51,12 @@ def example():
         "runs": 20, "machine": "a machine", "times": times, "agent_binary_kb": 1000,
         "at_once": {who: {n: [[100.0 * n * (i + 1) + k for k in range(n)]] * 3 for n in (1, 2, 4)}
                     for i, who in enumerate(LABELS)},
-        "traces": {v.label: [{"ms": 2700.0 + n, "bars": trace(LOG, "one", BEGAN, BEGAN + 2.7)} for n in (3, 1, 2)]
+        "traces": {v.label: [{"ms": 2700.0 + n, "guest_ms": 1301.0, "bars": trace(LOG, "one", BEGAN, BEGAN + 2.7)} for n in (3, 1, 2)]
                    for v in VARIANTS},
         "memory_kib": {part: [size] for part in ("shim", "QEMU", "virtiofsd", "agent")},
-        "pods_kib": {v.label: [{"QEMU": 80000, "virtiofsd": 3000, "shim": 900}] * 20 for v in VARIANTS if v.pod_mb},
+        "spares": {str(n): [{"kib": 81920 * n, "cpu_s": 1.5 * n, "alone": [900.0 - n], "together": [2000.0, 2300.0 + k]}
+                            for k in (0, 2, 1)] for n in (0, 2)},
+        "pods_kib": {v.label: [{"QEMU": 60000, "virtiofsd": 3000, "shim": 900, "translated code": 20000}] * 20 for v in VARIANTS if v.pod_mb},
     }))
 
 
@@ -105,7 +107,9 @@ def test_tables():
     assert re.search(r"^clone +20 +310\.5 +319\.1 +319\.8  301–320$", made["starts"], re.MULTILINE)
     assert re.search(r"^cold +200, 200 +400, 401 +802, 803$", made["at_once"], re.MULTILINE)
     assert re.search(r"^between the steps +12\.2  11\.2–13\.2$", made["phases"], re.MULTILINE)
-    assert re.search(r"^clone +20 +1639 +81\.9  QEMU 78\.1, virtiofsd 2\.9, shim 0\.9$", made["pods"], re.MULTILINE)
+    assert re.search(r"^guest processor busy since the VM runs, % +50\.0  50\.0–50\.0$", made["phases"], re.MULTILINE)
+    assert re.search(r"^2 +160 +3\.0 +898 +2: 2150, 2301$", made["spares"], re.MULTILINE)
+    assert re.search(r"^clone +20 +1639 +81\.9  QEMU 58\.6, virtiofsd 2\.9, shim 0\.9, translated code 19\.5$", made["pods"], re.MULTILINE)
     assert re.search(r"^shim start <= runc / 3, ms +2\.5 +36\.8 +0\.07$", made["references"], re.MULTILINE)
     assert re.search(r"^run to first output, cold .* 123\.5 +1\.70  MISSED$", made["references"], re.MULTILINE)
     assert re.search(r"^20 pods, clone, PSS of each <= 150 MB, MB +85\.9 +150\.0 +0\.57$", made["references"], re.MULTILINE)
@@ -147,7 +151,7 @@ def test_pictures_have_all_series(pictures):
     kinds = {v.label for v in VARIANTS}
     assert set(pictures) == {"start-up.svg", "at-once.svg", "memory.svg", *(f"timeline-{kind}.svg" for kind in kinds)}
     assert series(pictures["start-up.svg"]) == series(pictures["at-once.svg"]) == {"runc", *kinds}
-    assert series(pictures["memory.svg"]) == {"QEMU", "virtiofsd", "shim"}
+    assert series(pictures["memory.svg"]) == {"QEMU", "virtiofsd", "shim", "translated code"}
     bars = {bar.name for bar in trace(LOG, "one", BEGAN, BEGAN + 2.7) if bar.end - bar.begin > 2.7}
     assert series(pictures["timeline-clone.svg"]) == bars
     assert len(pictures["start-up.svg"].findall(f".//{SVG}circle")) == 20 * len(LABELS)
