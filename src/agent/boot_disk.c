@@ -65,6 +65,8 @@ static int await_device(const char *path, struct err *err)
 		if (clock_now() > deadline)
 			return err_setx(err, -ENODEV, "root=%s: there is no such disk", path);
 		modules_load_present();
+		if (str_has_prefix(path, "/dev/sd"))
+			modules_load("virtio_scsi");
 		usleep(DISK_POLL);
 	}
 	return 0;

@@ -16,7 +16,7 @@
 
 /*
  * How it works: the lists are a few kilobytes and read when they are needed. Three callers: boot.c
- * (the boot list), uevent.c (a device appeared and has a modalias), and the kernel itself, whose
+ * (the boot list), uevents.c (a device is there, or is waited for), and the kernel itself, whose
  * request_module() runs this program as /sbin/modprobe (boot.c points kernel.modprobe at it), so
  * that mounting an overlay or opening a vsock loads what it takes.
  */

@@ -36,8 +36,8 @@ int modules_load_parameters(const char *name, const char *parameters);
  * that every VM has: its driver takes longer than all others together, and few pods have a disk.
  */
 int modules_load_present(void);
-/* modules_loaded: is this module there? By its path or its name; one that is built in, and has no
- * parameters, is not known. */
+/* modules_loaded: is the module of this path or name there? Not known of one that is built in and
+ * has no parameters, nor by a modalias. */
 bool modules_loaded(const char *path);
 /* modules_has: does kata.ondemand know `wanted`? */
 bool modules_has(const char *wanted);

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/device/device.h"
 #include "agent/modules.h"
 #include "agent/rpc.h"
 #include "agent/storage/storage.h"
@@ -334,6 +335,8 @@ RPC(reset_sandbox)
 	log_info("sandbox reset");
 	log_set_field("sandbox", NULL);
 	forget(&agent->sandbox);
+	/* It waits for a pod now, and has time for what that may need. */
+	device_want_scsi(agent);
 	return 0;
 }
 

@@ -77,8 +77,8 @@ void uevents_want_driver(struct agent *agent, const char *wanted)
 
 static int load_all_in_child(_unused_ void *arg, _unused_ void *reply)
 {
-	/* The pod that is being started comes first; where it waits for this the processor is idle.
-	 */
+	/* The pod that is being started comes first. When it waits for this, the processor is idle:
+	 * its network comes before its containers. */
 	(void)setpriority(PRIO_PROCESS, 0, NICENESS);
 	return modules_load_present();
 }

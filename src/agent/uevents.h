@@ -14,7 +14,8 @@
 void uevents_open(struct agent *agent);
 void uevents_close(struct agent *agent);
 /* uevents_load_present: in a coroutine: drivers that the boot did not need, for devices that are
- * there. Those that appear later have their events. */
+ * there (see modules_load_present()), with the lowest priority. Those that appear later have their
+ * events. */
 void uevents_load_present(struct agent *agent);
 /* uevents_want_driver: have what `wanted` stands for (see modules_load()) loaded, unless it is
  * there; who waits for a device waits for its end. */

@@ -16,7 +16,7 @@ int blocking_fork(int (*fn)(void *arg, void *reply), void *arg, uint64_t deadlin
 /*
  * blocking_open: the same for what can only be opened elsewhere, in a namespace for example: fn
  * opens n_fds descriptors (FD_PASS_MAX at most), or returns -errno and may say more in reply, which
- * comes back where there is a coroutine, and may be NULL. On success fds are the caller's.
+ * may be NULL. Without a coroutine neither comes back, but -EIO. On success fds are the caller's.
  */
 int blocking_open(int (*fn)(void *arg, int *fds, void *reply), void *arg, int *fds, size_t n_fds,
 		  void *reply, size_t n_reply, uint64_t deadline);

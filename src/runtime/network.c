@@ -290,7 +290,7 @@ int network_plan(struct network *network, const char *netns, uint64_t deadline, 
 int network_join(struct network *network, const char *netns, uint64_t deadline, struct err *err)
 {
 	int taps[NETWORK_ENDPOINTS_MAX], r;
-	char step[STEP_MAX] = "start a child";
+	char step[STEP_MAX] = "join it";
 
 	if (network->n_endpoints == 0)
 		return 0;

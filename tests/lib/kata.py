@@ -172,10 +172,13 @@ def cpu_seconds(pid):
 
 
 def guest_cpu_seconds(qemu):
-    """That which the guest's own processors have used of it: QEMU has a thread for each."""
-    tasks = pathlib.Path(f"/proc/{qemu}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks
-               if re.match(r"CPU \d+/", (task / "comm").read_text())) / 1e9
+    """That which the guest's own processors have used of it: QEMU has a thread for each. 0: it has ended."""
+    try:
+        tasks = pathlib.Path(f"/proc/{qemu}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks
+                   if re.match(r"CPU \d+/", (task / "comm").read_text())) / 1e9
+    except OSError:
+        return 0
 
 
 def translated(qemu):

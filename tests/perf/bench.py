@@ -255,12 +255,13 @@ class Bench:
             assert process.stdout.read(1) == b"x"
             ended = time.time()
             (qemu,) = kata.qemu_of(name)
-            busy = kata.guest_cpu_seconds(qemu) - before.get(qemu, 0)
+            busy, until = kata.guest_cpu_seconds(qemu) - before.get(qemu, 0), time.time()
             self.remove(name)
         with self.c.log.open(errors="replace") as log:
             log.seek(seen)
             bars = trace(log.read(), name, began, ended)
-        self.data["traces"].setdefault(who, []).append({"ms": (ended - began) * 1000, "guest_ms": busy * 1000,
+        self.data["traces"].setdefault(who, []).append({"ms": (ended - began) * 1000,
+                                                             "guest": {"ms": busy * 1000, "until": (until - began) * 1000},
                                                              "bars": bars})
 
     def floor(self, kernel):

@@ -56,11 +56,12 @@ def _durations(traces):
     return found
 
 
-def _guest_share(trace):
-    """Percent of the time since the VM runs in which the guest's processor does."""
-    ends = {name: end for name, _, end, _ in trace["bars"]}
-    runs = ends.get("restored the VM", ends.get("start the virtual machine", 0))
-    return 100 * trace["guest_ms"] / (trace["ms"] - runs)
+def _guest_shares(traces):
+    """Percent of the time since the VM runs in which the guest's processor does; nothing of one that ran before."""
+    for trace in traces:
+        ends = {name: end for name, _, end, _ in trace["bars"]}
+        if runs := ends.get("restored the VM", ends.get("start the virtual machine")):
+            yield 100 * trace["guest"]["ms"] / (trace["guest"]["until"] - runs)
 
 
 def phases(data):
@@ -73,8 +74,8 @@ def phases(data):
             yield f"{name:54} {median(values):9.1f}  {min(values):.1f}–{max(values):.1f}"
         total = [trace["ms"] for trace in traces]
         yield f"{'in all, logging at debug':54} {median(total):9.1f}  {min(total):.1f}–{max(total):.1f}"
-        shares = [_guest_share(trace) for trace in traces]
-        yield (f"{'guest processor busy since the VM runs, %':54} {median(shares):9.1f}  {min(shares):.1f}–{max(shares):.1f}")
+        if shares := list(_guest_shares(traces)):
+            yield f"{'guest processor busy since the VM runs, %':54} {median(shares):9.1f}  {min(shares):.1f}–{max(shares):.1f}"
         if who != list(data["traces"])[-1]:
             yield ""
 

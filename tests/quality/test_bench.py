@@ -51,7 +51,8 @@ def example():
         "runs": 20, "machine": "a machine", "times": times, "agent_binary_kb": 1000,
         "at_once": {who: {n: [[100.0 * n * (i + 1) + k for k in range(n)]] * 3 for n in (1, 2, 4)}
                     for i, who in enumerate(LABELS)},
-        "traces": {v.label: [{"ms": 2700.0 + n, "guest_ms": 1301.0, "bars": trace(LOG, "one", BEGAN, BEGAN + 2.7)} for n in (3, 1, 2)]
+        "traces": {v.label: [{"ms": 2700.0 + n, "guest": {"ms": 1301.0, "until": 2702.0},
+                               "bars": trace(LOG, "one", BEGAN, BEGAN + 2.7)} for n in (3, 1, 2)]
                    for v in VARIANTS},
         "memory_kib": {part: [size] for part in ("shim", "QEMU", "virtiofsd", "agent")},
         "spares": {str(n): [{"kib": 81920 * n, "cpu_s": 1.5 * n, "alone": [900.0 - n], "together": [2000.0, 2300.0 + k]}

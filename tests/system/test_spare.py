@@ -194,11 +194,13 @@ def test_more_pods_than_spares(containerd, spares):
 
 
 def test_without_a_template(containerd, config, tmp_path, name):
-    """It has booted, then."""
+    """It has booted, then, and has had the time to load what pods with disks need."""
     spares = Spares(config, tmp_path / "templates", template=False)
     try:
         (spare,) = spares.fill(containerd)
-        was(spares.start(containerd, name), spare)
+        sandbox = spares.start(containerd, name)
+        was(sandbox, spare)
+        wait("the driver of SCSI disks", lambda: sandbox.exec("grep", "^virtio_scsi", "/proc/modules").stdout, 10)
     finally:
         spares.end()
 

@@ -137,6 +137,11 @@ int device_find_pci_block(struct agent *agent, const char *pci_path, char **ret,
 	return wait_for(agent, look_pci_block, &path, pci_path, ret, err);
 }
 
+void device_want_scsi(struct agent *agent)
+{
+	uevents_want_driver(agent, "virtio_scsi");
+}
+
 int device_find_scsi(struct agent *agent, const char *address, char **ret, struct err *err)
 {
 	_cleanup_(strv_fini) struct strv parts = {0};
@@ -146,8 +151,7 @@ int device_find_scsi(struct agent *agent, const char *address, char **ret, struc
 	if (parts.n != 2 || parse_u32(parts.v[0], &scsi.id) < 0 ||
 	    parse_u32(parts.v[1], &scsi.lun) < 0)
 		return err_setx(err, -EINVAL, "\"%s\": not a SCSI address ID:LUN", address);
-	/* The first disk: until then nobody has needed the controller. */
-	uevents_want_driver(agent, "virtio_scsi");
+	device_want_scsi(agent);
 	return wait_for(agent, look_scsi, &scsi, address, ret, err);
 }
 
@@ -155,6 +159,8 @@ int device_wait_node(struct agent *agent, const char *path, char **ret, struct e
 {
 	if (!str_has_prefix(path, "/dev/") || !path_is_clean(path))
 		return err_setx(err, -EINVAL, "\"%s\": not a path below /dev", path);
+	if (str_has_prefix(path, "/dev/sd"))
+		device_want_scsi(agent);
 	return wait_for(agent, look_node, path, path, ret, err);
 }
 

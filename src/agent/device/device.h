@@ -35,6 +35,9 @@ void device_fini(struct device *device);
 /* device_types: the NULL-terminated names that device_resolve understands. */
 const char *const *device_types(void);
 
+/* device_want_scsi: have the driver of the SCSI controller that every VM has, which the boot leaves
+ * out (modules_load_present()). Finding a disk does so; who is about to wait for a pod, too. */
+void device_want_scsi(struct agent *agent);
 /* device_find_pci_block: the /dev path of the block device at a PCI path ("02/01", Kata's format)
  * in *ret (caller frees), waiting for it to appear. For Storage entries. */
 int device_find_pci_block(struct agent *agent, const char *pci_path, char **ret, struct err *err);
