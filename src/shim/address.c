@@ -57,17 +57,16 @@ int address_listen(const char *path, struct err *err)
 	return fd < 0 ? err_set(err, fd, "listen on %s", path) : fd;
 }
 
-void address_remove_stale(const char *path)
+bool address_remove_stale(const char *path)
 {
 	_cleanup_(closep) int fd = -1;
 	struct stat st;
 
 	if (!path_is_clean(path) || lstat(path, &st) < 0 || !S_ISSOCK(st.st_mode))
-		return;
+		return true;
 	/* Whatever else goes wrong is no sign that nobody serves it. */
 	fd = fd_unix_connect(path);
-	if (fd == -ECONNREFUSED)
-		(void)unlink(path);
+	return fd == -ECONNREFUSED && unlink(path) == 0;
 }
 
 static bool is_ours(const char *path)
@@ -105,5 +104,5 @@ void address_sweep(const char *dir)
 		return;
 	for (size_t i = 0; i < paths.n; i++)
 		if (!strstr(bound, paths.v[i]))
-			address_remove_stale(paths.v[i]);
+			(void)address_remove_stale(paths.v[i]);
 }

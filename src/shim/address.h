@@ -21,8 +21,9 @@ int address_listen(const char *path, struct err *err);
 /* address_is_served: whether somebody accepts connections at `path`. */
 bool address_is_served(const char *path);
 /* address_remove_stale: the socket at `path` that its shim could not remove. The path may come from
- * a file: what is not a socket, or is one that somebody still serves, stays. */
-void address_remove_stale(const char *path);
+ * a file: what is not a socket, or is one that somebody still serves, stays. Returns whether there
+ * is no socket any more. */
+bool address_remove_stale(const char *path);
 /* address_sweep: the same for every socket below `dir` that was made by address_listen(): a shim
  * may be killed before anything on disk says that it was there. It blocks: not for the loop. */
 void address_sweep(const char *dir);

@@ -32,6 +32,10 @@
 
 #define ORDERLY_END_MSEC 500
 #define KILLED_END_MSEC  1000
+/* Of a killed shim's children, which end with it, and have its socket until then: one that holds a
+ * lock of the kernel's network needs a moment. */
+#define CHILDREN_END_USEC (500 * USEC_PER_MSEC)
+#define CHILDREN_POLL     (10 * USEC_PER_MSEC)
 
 /* Until the process has ended, at most msec. */
 static bool await_end(int pidfd, int msec)
@@ -59,13 +63,15 @@ static pid_t end_shim(const char *bundle, const char *id)
 static void remove_socket(const char *bundle, const struct options *options)
 {
 	_cleanup_(freep) char *file = path_join(bundle, "address"), *text = NULL, *path = NULL;
+	uint64_t deadline = clock_after(CHILDREN_END_USEC);
 	const char *named = NULL;
 
 	if (fs_read(file, 4096, &text, NULL) >= 0)
 		named = str_skip_prefix(str_chomp(text), "unix://");
 	path = named ? xstrdup(named)
 		     : address_path("", options->address, options->namespace, options->id);
-	address_remove_stale(path);
+	while (!address_remove_stale(path) && clock_now() < deadline)
+		usleep(CHILDREN_POLL);
 }
 
 static void unmount_rootfs(const char *bundle)
