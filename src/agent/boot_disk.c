@@ -66,7 +66,7 @@ static int await_device(const char *path, struct err *err)
 			return err_setx(err, -ENODEV, "root=%s: there is no such disk", path);
 		modules_load_present();
 		if (str_has_prefix(path, "/dev/sd"))
-			modules_load("virtio_scsi");
+			modules_load(SCSI_DRIVER);
 		usleep(DISK_POLL);
 	}
 	return 0;

@@ -31,13 +31,16 @@ int modules_load_list(const char *list);
 int modules_load(const char *wanted);
 /* modules_load_parameters: the same by name, with parameters for the module itself. */
 int modules_load_parameters(const char *name, const char *parameters);
+/* Of the SCSI controller that every VM has; its driver takes longer than all others together, and
+ * few pods have a disk. */
+#define SCSI_DRIVER "virtio_scsi"
 /*
- * modules_load_present: modules_load() for every device that is there, but for the SCSI controller
- * that every VM has: its driver takes longer than all others together, and few pods have a disk.
+ * modules_load_present: modules_load() for every device that is there, but for the SCSI controller,
+ * whose driver is loaded by name when there is a reason to.
  */
 int modules_load_present(void);
 /* modules_loaded: is the module of this path or name there? Not known of one that is built in and
- * has no parameters, nor by a modalias. */
+ * has no parameters. */
 bool modules_loaded(const char *path);
 /* modules_has: does kata.ondemand know `wanted`? */
 bool modules_has(const char *wanted);

@@ -67,7 +67,7 @@ void uevents_want_driver(struct agent *agent, const char *wanted)
 	struct module_load *load;
 
 	/* Only PID 1 owns the kernel it runs on. */
-	if (!agent->is_init || modules_loaded(wanted) || !modules_has(wanted))
+	if (!agent->is_init || !modules_has(wanted))
 		return;
 	load = xnew(struct module_load);
 	load->agent = agent;

@@ -17,8 +17,8 @@ void uevents_close(struct agent *agent);
  * there (see modules_load_present()), with the lowest priority. Those that appear later have their
  * events. */
 void uevents_load_present(struct agent *agent);
-/* uevents_want_driver: have what `wanted` stands for (see modules_load()) loaded, unless it is
- * there; who waits for a device waits for its end. */
+/* uevents_want_driver: have what `wanted` stands for (see modules_load()) loaded; who waits for a
+ * device waits for its end. */
 void uevents_want_driver(struct agent *agent, const char *wanted);
 /* uevents_wait: in a coroutine: until an event or a short while has passed. -ETIMEDOUT only when
  * the monotonic deadline has, and no driver is being loaded: on a loaded host a guest's clock goes

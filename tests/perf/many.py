@@ -38,8 +38,9 @@ def processes_of(sandbox):
 
 def parts_of(sandbox):
     """The KiB (PSS) of its processes by program; what QEMU has translated is apart, since with KVM there is nothing of it."""
-    parts = {program: sum(kata.memory(pid)["pss"] for pid in pids) for program, pids in processes_of(sandbox).items()}
-    code = sum(map(kata.translated, kata.qemu_of(sandbox)))
+    found = processes_of(sandbox)
+    parts = {program: sum(kata.memory(pid)["pss"] for pid in pids) for program, pids in found.items()}
+    code = sum(map(kata.translated, found["QEMU"]))
     return {**parts, "QEMU": parts["QEMU"] - code, TRANSLATED: code}
 
 

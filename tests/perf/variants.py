@@ -29,7 +29,7 @@ def spares_wait(number, config):
     return len(kata.spares(config)) == number or not kata.had_spares(config)
 
 
-def with_spares(label, number, *reach):
+def spare_variant(label, number, *reach):
     return Variant(label, templates(spares=number), *reach, at_once=(1,), ready=functools.partial(spares_wait, number))
 
 
@@ -39,10 +39,10 @@ VARIANTS = (
     Variant("clone", templates(), "<= runc + 450 ms", lambda floor, runc: runc + 450, pod_mb=150),
     Variant("shared", templates(shared_clones=True), "<= runc + 250 ms", lambda floor, runc: runc + 250,
             hypervisor={"shared_fs": "none"}, snapshotter="blockfile", pod_mb=40, beside=True),
-    with_spares("spare", 1, "<= 2 x runc", lambda floor, runc: 2 * runc),
+    spare_variant("spare", 1, "<= 2 x runc", lambda floor, runc: 2 * runc),
 )
 # What they cost and what they bring, by how many wait: {number: variant}.
-NUMBERS_OF_SPARES = {number: with_spares(f"spares-{number}", number) for number in (0, 1, 2, 4)}
+NUMBERS_OF_SPARES = {number: spare_variant(f"spares-{number}", number) for number in (0, 1, 2, 4)}
 SNAPSHOTTERS = {v.label: v.snapshotter for v in (*VARIANTS, *NUMBERS_OF_SPARES.values())}
 BOOTS = VARIANTS[0].label  # what does not depend on how the sandbox has started is measured in one of these
 LABELS = ("runc", *(v.label for v in VARIANTS))

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "agent/modules.h"
 #include "agent/uevents.h"
 #include "base/fs.h"
 #include "base/parse.h"
@@ -139,7 +140,8 @@ int device_find_pci_block(struct agent *agent, const char *pci_path, char **ret,
 
 void device_want_scsi(struct agent *agent)
 {
-	uevents_want_driver(agent, "virtio_scsi");
+	if (!modules_loaded(SCSI_DRIVER))
+		uevents_want_driver(agent, SCSI_DRIVER);
 }
 
 int device_find_scsi(struct agent *agent, const char *address, char **ret, struct err *err)
